@@ -1,0 +1,74 @@
+// infc_cpu.c: CPUID and XCR0. Feature bits: Intel SDM volume 2A, CPUID; AMD APM volume 3, appendix E.
+#include "infc_cpu.h"
+
+#include "infc_program.h"
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+
+infc_cpu_regs infc_cpu_read(void) {
+    infc_cpu_regs r = {0};
+    uint32_t a, b, c, d;
+    if (!__get_cpuid(0, &r.max_leaf, &b, &c, &d)) return r;
+    if (__get_cpuid(1, &a, &b, &c, &d)) r.leaf1_ecx = c;
+    if (__get_cpuid_count(7, 0, &a, &b, &c, &d)) {
+        r.leaf7_ebx = b;
+        r.leaf7_ecx = c;
+    }
+    if (r.leaf1_ecx & (1u << 27)) {  // OSXSAVE: xgetbv may be executed
+        uint32_t low, high;
+        __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+        r.xcr0 = (uint64_t)high << 32 | low;
+    }
+    return r;
+}
+#else
+infc_cpu_regs infc_cpu_read(void) { return (infc_cpu_regs){0}; }
+#endif
+
+enum { XCR0_AVX = 0x06, XCR0_AVX512 = 0xe6 };  // SSE + AVX; and opmask + upper ZMM + high ZMM
+
+typedef struct part {
+    uint32_t feature;  // INFC_CPU_* bit it belongs to
+    const char *name;
+    uint8_t reg;       // 0: leaf1_ecx, 1: leaf7_ebx, 2: leaf7_ecx, 3: xcr0
+    uint64_t mask;     // all bits must be set
+} part;
+
+// The CPU's own bits come before the operating system's, so that the message names the CPU when both are missing.
+static const part parts[] = {
+    {INFC_CPU_AVX2, "AVX", 0, 1u << 28},
+    {INFC_CPU_AVX2, "AVX2", 1, 1u << 5},
+    {INFC_CPU_AVX2, "FMA", 0, 1u << 12},
+    {INFC_CPU_AVX2, "F16C", 0, 1u << 29},
+    {INFC_CPU_AVX2, "the operating system's support for AVX registers", 3, XCR0_AVX},
+    {INFC_CPU_AVX512, "AVX2", 1, 1u << 5},
+    {INFC_CPU_AVX512, "FMA", 0, 1u << 12},
+    {INFC_CPU_AVX512, "F16C", 0, 1u << 29},
+    {INFC_CPU_AVX512, "AVX-512 F", 1, 1u << 16},
+    {INFC_CPU_AVX512, "AVX-512 DQ", 1, 1u << 17},
+    {INFC_CPU_AVX512, "AVX-512 BW", 1, 1u << 30},
+    {INFC_CPU_AVX512, "AVX-512 VL", 1, 1u << 31},
+    {INFC_CPU_AVX512, "AVX-512 VNNI", 2, 1u << 11},
+    {INFC_CPU_AVX512, "the operating system's support for AVX-512 registers", 3, XCR0_AVX512},
+};
+
+const char *infc_cpu_missing(const infc_cpu_regs *regs, uint32_t requires_cpu) {
+    const uint64_t value[4] = {regs->leaf1_ecx, regs->leaf7_ebx, regs->leaf7_ecx, regs->xcr0};
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
+        if ((requires_cpu & parts[i].feature) && (value[parts[i].reg] & parts[i].mask) != parts[i].mask) return parts[i].name;
+    if (requires_cpu & ~(uint32_t)(INFC_CPU_AVX2 | INFC_CPU_AVX512)) return "a feature this runtime does not know";
+    return NULL;
+}
+
+uint32_t infc_cpu_features(const infc_cpu_regs *regs) {
+    uint32_t features = 0;
+    if (!infc_cpu_missing(regs, INFC_CPU_AVX2)) features |= INFC_CPU_AVX2;
+    if (!infc_cpu_missing(regs, INFC_CPU_AVX512)) features |= INFC_CPU_AVX512;
+    return features;
+}
+
+const char *infc_cpu_target(const infc_cpu_regs *regs) {
+    const uint32_t features = infc_cpu_features(regs);
+    return features & INFC_CPU_AVX512 ? "avx512" : features & INFC_CPU_AVX2 ? "avx2" : "scalar";
+}

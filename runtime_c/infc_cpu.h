@@ -1,0 +1,23 @@
+// infc_cpu.h: what this CPU and this kernel let a program use. Baseline code only: it runs before any wide instruction.
+#ifndef INFC_CPU_H
+#define INFC_CPU_H
+#include <stddef.h>
+#include <stdint.h>
+
+// The registers the answer depends on, apart from the code that reads them so that tests can describe any CPU.
+typedef struct infc_cpu_regs {
+    uint32_t max_leaf;
+    uint32_t leaf1_ecx;
+    uint32_t leaf7_ebx, leaf7_ecx;
+    uint64_t xcr0;  // 0 when OSXSAVE is off
+} infc_cpu_regs;
+
+infc_cpu_regs infc_cpu_read(void);
+// INFC_CPU_* bits that may be used: the CPU has every part and the operating system saves the registers.
+uint32_t infc_cpu_features(const infc_cpu_regs *regs);
+// First missing part of `requires_cpu` in words ("AVX-512 VNNI"), NULL when nothing is missing.
+const char *infc_cpu_missing(const infc_cpu_regs *regs, uint32_t requires_cpu);
+// The `--target` this CPU can run: "avx512", "avx2" or "scalar".
+const char *infc_cpu_target(const infc_cpu_regs *regs);
+
+#endif

@@ -1,0 +1,39 @@
+// infc_memory.c: guarded regions.
+#define _GNU_SOURCE
+#include "infc_memory.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "infc.h"
+#include "infc_error.h"
+
+int infc_region_open(infc_region *out, uint64_t bytes, unsigned flags, const char *what) {
+    *out = (infc_region){0};
+    const uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+    if (bytes > PTRDIFF_MAX - 4 * page) return infc_fail(INFC_ENOMEM, "%s of %llu bytes do not fit the address space", what, (unsigned long long)bytes);
+    const uint64_t used = (bytes + page - 1) / page * page;
+    const uint64_t total = used + 2 * page;
+    // Reserved whole as PROT_NONE, then opened in the middle: the guards can never be somebody else's mapping.
+    const int map_flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+    uint8_t *map = mmap(NULL, total, PROT_NONE, map_flags, -1, 0);
+    if (map == MAP_FAILED) return infc_fail(INFC_ENOMEM, "no memory for %s (%llu bytes): %s", what, (unsigned long long)bytes, strerror(errno));
+    if (used) {
+        const int fixed = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | (flags & INFC_REGION_NORESERVE ? MAP_NORESERVE : 0);
+        if (mmap(map + page, used, PROT_READ | PROT_WRITE, fixed, -1, 0) == MAP_FAILED) {
+            const int error = errno;
+            munmap(map, total);
+            return infc_fail(INFC_ENOMEM, "no memory for %s (%llu bytes): %s", what, (unsigned long long)bytes, strerror(error));
+        }
+    }
+    const uint64_t aligned = (bytes + 63) / 64 * 64;
+    *out = (infc_region){map, total, map + page + (flags & INFC_REGION_FLUSH_END ? used - aligned : 0)};
+    return INFC_OK;
+}
+
+void infc_region_close(infc_region *r) {
+    if (r->map) munmap(r->map, r->map_bytes);
+    *r = (infc_region){0};
+}

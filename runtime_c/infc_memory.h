@@ -1,0 +1,21 @@
+// infc_memory.h: page-granular memory with inaccessible pages before and after it, reserved once at open.
+#ifndef INFC_MEMORY_H
+#define INFC_MEMORY_H
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct infc_region {
+    uint8_t *map;      // whole mapping, guards included; NULL: none
+    size_t map_bytes;
+    uint8_t *data;     // first usable byte
+} infc_region;
+
+enum {
+    INFC_REGION_FLUSH_END = 1,  // data ends at the guard (64-byte aligned) rather than starting at a page: a one-byte overrun faults
+    INFC_REGION_NORESERVE = 2   // memory is committed when touched
+};
+// `bytes` of zeros at out->data. Returns 0 or INFC_ENOMEM. bytes == 0 gives a region of guards only.
+int infc_region_open(infc_region *out, uint64_t bytes, unsigned flags, const char *what);
+void infc_region_close(infc_region *r);
+
+#endif
