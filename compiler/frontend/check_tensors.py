@@ -1,0 +1,114 @@
+"""Every tensor the architecture needs is there, has its shape and a type its role allows; no other one is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from infc.errors import InputError
+from infc.formats import FORMATS
+from infc.frontend.config import ModelConfig
+from infc.frontend.gguf import ModelFile
+from infc.frontend.keys import Keys
+
+MATRIX = frozenset(FORMATS)
+VECTOR = frozenset({"F32"})
+_LAYER = re.compile(r"blk\.(\d{1,9})\.")
+# general.file_type -> the type most matrices must have had in mind; only types that are never replaced by another.
+_FILE_TYPES = {0: "F32", 1: "F16", 2: "Q4_0", 3: "Q4_1", 7: "Q8_0", 8: "Q5_0", 9: "Q5_1", 32: "BF16"}
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What one tensor must look like: ggml-order shape (ne[0] contiguous), allowed types, whether it may be missing."""
+
+    name: str
+    ne: tuple[int, ...]
+    types: frozenset[str]
+    required: bool = True
+
+
+def check(model: ModelFile, config: ModelConfig) -> None:
+    """Raise InputError G30, G32, G42, G59 or G60 for the first tensor that is wrong."""
+    _check_layer_count(model, config)
+    embedding = model.tensors.get("token_embd.weight")
+    if embedding is not None and embedding.ne[0] != config.dim:
+        raise InputError(
+            "G32", f"width {config.dim} stated, {embedding.ne[0]} found", "tensor token_embd.weight"
+        )
+    known = set()
+    for rule in RULES[config.arch](config):
+        known.add(rule.name)
+        _check_one(model, rule)
+    for name, t in model.tensors.items():
+        if name not in known:
+            raise InputError(
+                "G59", f"a tensor that {config.arch} does not have", f"tensor {name}: offset {t.offset}"
+            )
+    _check_file_type(model, config.arch)
+
+
+def _check_layer_count(model: ModelFile, config: ModelConfig) -> None:
+    layers = [int(m.group(1)) for m in map(_LAYER.match, model.tensors) if m]
+    found = max(layers, default=-1) + 1
+    if found != config.n_layers:
+        raise InputError(
+            "G30",
+            f"{config.n_layers} layers stated, tensors of {found} found",
+            f"key {config.arch}.block_count",
+        )
+
+
+def _check_one(model: ModelFile, rule: Rule) -> None:
+    t = model.tensors.get(rule.name)
+    if t is None:
+        if rule.required:
+            raise InputError("G59", "a tensor is missing", f"tensor {rule.name}")
+        return
+    where = f"tensor {rule.name}: offset {t.offset}"
+    if t.ne != rule.ne:
+        hint = " (transposed)" if t.ne == rule.ne[::-1] else ""
+        raise InputError("G59", f"shape {t.ne}, expected {rule.ne}{hint}", where)
+    if t.type not in rule.types:
+        names = ", ".join(sorted(rule.types))
+        raise InputError("G60", f"type {t.type} is not supported here ({names} are)", where)
+
+
+def _check_file_type(model: ModelFile, arch: str) -> None:
+    """``general.file_type`` is only a hint, but one that no tensor bears out marks a damaged or doctored file."""
+    if "general.file_type" not in model.kv:
+        return
+    stated = Keys(model, arch).u32("general.file_type", "G42", 0, 2**31 - 1)
+    name = _FILE_TYPES.get(stated & ~1024)  # 1024: "guessed"
+    if name is None:
+        return
+    types = {t.type for t in model.tensors.values() if len(t.ne) > 1}
+    if name not in types or (name == "F32" and types != {"F32"}):
+        raise InputError(
+            "G42",
+            f"file type {stated} ({name}) but matrices of {', '.join(sorted(types))}",
+            "key general.file_type",
+        )
+
+
+def _llama(c: ModelConfig) -> Iterator[Rule]:
+    q, kv = c.n_heads * c.head_dim, c.n_kv_heads * c.head_dim
+    yield Rule("token_embd.weight", (c.dim, c.vocab_size), MATRIX)
+    yield Rule("output_norm.weight", (c.dim,), VECTOR)
+    yield Rule("output.weight", (c.dim, c.vocab_size), MATRIX, required=False)
+    yield Rule("rope_freqs.weight", (c.rope_dim // 2,), VECTOR, required=False)
+    for i in range(c.n_layers):
+        blk = f"blk.{i}."
+        yield Rule(blk + "attn_norm.weight", (c.dim,), VECTOR)
+        yield Rule(blk + "attn_q.weight", (c.dim, q), MATRIX)
+        yield Rule(blk + "attn_k.weight", (c.dim, kv), MATRIX)
+        yield Rule(blk + "attn_v.weight", (c.dim, kv), MATRIX)
+        yield Rule(blk + "attn_output.weight", (q, c.dim), MATRIX)
+        yield Rule(blk + "ffn_norm.weight", (c.dim,), VECTOR)
+        yield Rule(blk + "ffn_gate.weight", (c.dim, c.hidden_dim), MATRIX)
+        yield Rule(blk + "ffn_up.weight", (c.dim, c.hidden_dim), MATRIX)
+        yield Rule(blk + "ffn_down.weight", (c.hidden_dim, c.dim), MATRIX)
+
+
+RULES: dict[str, Callable[[ModelConfig], Iterator[Rule]]] = {"llama": _llama}
