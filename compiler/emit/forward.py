@@ -1,0 +1,174 @@
+"""TargetPlan -> the context of templates/forward.c.j2. All arithmetic happens here."""
+
+from __future__ import annotations
+
+import math
+import struct
+from typing import Any
+
+from infc.emit.names import attention_name, linear_name
+from infc.ir.ops import Weight
+from infc.kernels.spec import KernelSpec
+from infc.plan.layout import panel_bytes
+from infc.plan.plan import LinearPlan, Phase, Plan, TargetPlan
+
+_GUARDS = {"gemv": "if (p->M == 1) ", "small": "else if (p->M <= SMALL_ROWS) ", "gemm": "else "}
+_TITLES = {
+    "qkv": "q, k, v = W x; then RoPE, q scaled by 1/sqrt(HEAD_DIM), k and v written to their page",
+    "gate_up": "h = silu(Wg x) * (Wu x)",
+    "residual": "x += W a",
+    "head": "logits = W x",
+}
+
+
+def f32_literal(x: float) -> str:
+    """A C99 hex literal of ``x`` rounded to f32: the same bits everywhere."""
+    mantissa, exponent = float(struct.unpack("<f", struct.pack("<f", x))[0]).hex().split("p")
+    return f"{mantissa.rstrip('0')}0p{exponent}f" if mantissa.endswith("0") else f"{mantissa}p{exponent}f"
+
+
+class ForwardContext:
+    """Builds the dictionaries that the template prints, for one target of a plan."""
+
+    def __init__(self, plan: Plan, target_plan: TargetPlan) -> None:
+        self.plan = plan
+        self.tp = target_plan
+        self.config = plan.config
+        self.private = dict(plan.private.offsets)
+
+    def _argument(self, phase: Phase) -> str:
+        return ", ".join(("&p->" if self.plan.buffer(s).dtype == "q8" else "p->") + s for s in self._sources(phase))
+
+    def _sources(self, phase: Phase) -> list[str]:
+        return list(dict.fromkeys(lin.source for lin in phase.linears))
+
+    def _arguments(self, phase: Phase) -> list[str]:
+        kinds = [self.plan.buffer(s).dtype for s in self._sources(phase)]
+        return [f"const infc_q8 *x{i}" if k == "q8" else f"const float *x{i}" for i, k in enumerate(kinds)]
+
+    def _linear(self, lin: LinearPlan, spec: KernelSpec, sources: list[str]) -> dict[str, Any]:
+        w = Weight("", lin.weight_type, lin.n, lin.k)
+        return {
+            "role": lin.role,
+            "n": lin.n,
+            "k": lin.k,
+            "type": lin.weight_type.lower(),
+            "activation": spec.activation,
+            "kernel": spec.c_function,
+            "batch": spec.batch,
+            "panels": lin.panels_per_unit,
+            "unit_offset": lin.unit_offset,
+            "unit_bytes": lin.panels_per_unit * panel_bytes(w),
+            "x": f"x{sources.index(lin.source)}",
+        }
+
+    def _function(self, phase: Phase, i: int) -> dict[str, Any]:
+        c = self.config
+        specs = [lin.kernels[i] for lin in phase.linears]
+        sources = self._sources(phase)
+        head_units = c.head_dim // 16 // phase.linears[0].panels_per_unit
+        group = c.n_heads // c.n_kv_heads
+        return {
+            "kind": phase.kind,
+            "batch": specs[0].batch,
+            "c_name": linear_name(phase, specs[0].batch, self.tp.target),
+            "title": _TITLES[phase.kind] + (", quantized at once" if phase.kind == "gate_up" and phase.quantize else ""),
+            "used_by": phase.tensor,
+            "linears": [self._linear(lin, spec, sources) for lin, spec in zip(phase.linears, specs, strict=True)],
+            "arguments": self._arguments(phase),
+            "units": phase.units,
+            "unit_bytes": phase.unit_bytes,
+            "quantize": phase.quantize,
+            "target": phase.target,
+            "megabytes": f"{sum(s.weight_bytes(lin.n, lin.k) for lin, s in zip(phase.linears, specs, strict=True)) / 1e6:.2f}",
+            "mmacs": f"{sum(lin.n * lin.k for lin in phase.linears) / 1e6:.2f}",
+            "head_units": head_units,
+            "q_units": group * head_units,
+            "group_units": (group + 2) * head_units,
+            "q_scale": f32_literal(1.0 / math.sqrt(c.head_dim)),
+        }
+
+    def _attention(self, phase: Phase) -> dict[str, Any]:
+        c = self.config
+        group = c.n_heads // c.n_kv_heads
+        return {
+            "kind": "attention",
+            "linears": (),
+            "c_name": attention_name(phase, self.tp.target, self.plan.kv.dtype, c.head_dim, group, self.plan.kv.page_size),
+            "quantize": phase.quantize,
+            "source": phase.source,
+            "target": phase.target,
+            "kv_bytes_per_position": self.plan.kv.part_bytes // self.plan.kv.page_size * c.n_kv_heads,
+        }
+
+    def phase(self, phase: Phase) -> dict[str, Any]:
+        """What a call site needs."""
+        d: dict[str, Any] = {
+            "kind": phase.kind,
+            "linears": phase.linears,
+            "source": phase.source,
+            "target": phase.target,
+            "offset": phase.offset,
+            "quantize": phase.quantize,
+            "private": phase.target in self.private,
+            "width": 0,
+        }
+        if phase.kind in ("norm", "quantize"):
+            d["width"] = self.plan.buffer(phase.target).width
+            d["buffer_offset"] = self.plan.arena.offset(phase.target)
+            d["private_offset"] = self.private.get(phase.target, 0)
+        elif phase.kind == "embed":
+            d["weight"] = phase.linears[0].weight_type.lower()
+        elif phase.kind == "attention":
+            d["c_name"] = self._attention(phase)["c_name"]
+        else:
+            d["argument"] = self._argument(phase)
+            names = [linear_name(phase, spec.batch, self.tp.target) for spec in phase.linears[0].kernels]
+            guards = [_GUARDS[spec.batch] for spec in phase.linears[0].kernels]
+            d["calls"] = [{"guard": g, "name": n} for g, n in zip(guards, names, strict=True)]
+        return d
+
+    def functions(self) -> list[dict[str, Any]]:
+        """Each distinct function once, in order of first use."""
+        found: dict[str, dict[str, Any]] = {}
+        phases = [p for k in self.tp.kinds for p in k.phases] + list(self.tp.epilogue)
+        for phase in phases:
+            if phase.kind == "attention":
+                f = self._attention(phase)
+                found.setdefault(f["c_name"], f)
+            elif phase.linears:
+                for i in range(len(phase.linears[0].kernels)):
+                    f = self._function(phase, i)
+                    known = found.setdefault(f["c_name"], f)
+                    if known is not f and phase.tensor not in known["used_by"]:
+                        known["used_by"] += ", " + phase.tensor
+        return list(found.values())
+
+    def build(self) -> dict[str, Any]:
+        """The whole context."""
+        plan = self.plan
+        buffers = [
+            {
+                "name": b.name,
+                "dtype": b.dtype,
+                "width": b.width,
+                "offset": plan.arena.offset(b.name),
+                "private": b.name in self.private and b.name in self._layer_buffers(),
+                "private_offset": self.private.get(b.name, 0),
+            }
+            for b in plan.buffers
+        ]
+        return {
+            "isa": self.tp.target.isa,
+            "buffers": buffers,
+            "functions": self.functions(),
+            "kinds": [{"index": k.index, "phases": [self.phase(p) for p in k.phases]} for k in self.tp.kinds],
+            "prologue": self.phase(next(p for p in self.tp.prologue if p.kind == "embed")),
+            "epilogue": [self.phase(p) for p in self.tp.epilogue],
+            "runs": plan.runs,
+            "rope_offset": plan.layout.rope.offset,
+            "rms_eps": f32_literal(self.config.rms_eps),
+        }
+
+    def _layer_buffers(self) -> set[str]:
+        return {p.target for k in self.tp.kinds for p in k.phases if p.kind == "norm"}

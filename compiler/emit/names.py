@@ -1,0 +1,34 @@
+"""Kernel names: what, ``__``, how, ``__``, where. Rendered from the plan, never parsed."""
+
+from __future__ import annotations
+
+from infc.kernels.target import Target
+from infc.plan.plan import LinearPlan, Phase
+
+_FUSED = {"residual": "residual", "qkv": "rope_kv", "gate_up": "swiglu", "head": ""}
+
+
+def _formats(linears: tuple[LinearPlan, ...]) -> str:
+    """The weight formats, once if they agree, then the activation formats likewise."""
+    weights = list(dict.fromkeys(lin.weight_type.lower() for lin in linears))
+    activations = list(dict.fromkeys(lin.kernels[0].activation for lin in linears))
+    if len(weights) > 1:  # which matrix has which format is part of the name
+        weights = [lin.weight_type.lower() for lin in linears]
+    return "_".join(weights + activations)
+
+
+def linear_name(phase: Phase, batch: str, target: Target) -> str:
+    """E.g. ``gemv2_q4_1_q8_swiglu_q8__avx2_r16__n1536_k576``."""
+    count = len(phase.linears)
+    what = [batch + (str(count) if count > 1 else ""), _formats(phase.linears), _FUSED[phase.kind]]
+    if phase.kind == "gate_up" and phase.quantize:
+        what.append("q8")
+    n = sum(lin.n for lin in phase.linears) if phase.kind == "qkv" else phase.linears[0].n
+    shape = f"n{n}_k{phase.linears[0].k}"
+    return "__".join(("_".join(w for w in what if w), f"{target.isa}_r16", shape))
+
+
+def attention_name(phase: Phase, target: Target, kv: str, head_dim: int, group: int, page: int) -> str:
+    """E.g. ``attention_f16_q8__avx2_p32__h64_g3``."""
+    what = f"attention_{kv}" + ("_q8" if phase.quantize else "")
+    return f"{what}__{target.isa}_p{page}__h{head_dim}_g{group}"

@@ -1,0 +1,36 @@
+"""What stands between the emitter and the toolchain: which files, with which flags. Written as recipe.json."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+
+
+@dataclass(frozen=True)
+class Source:
+    """One C file under src/. ``flags`` are its own; ``role``: "runtime", "program", "forward", or "main" (executable only)."""
+
+    path: str
+    flags: tuple[str, ...]
+    role: str
+
+    @property
+    def object(self) -> str:
+        """Name of its object file."""
+        return self.path[:-2].replace("/", "_") + ".o"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to build the program: relative paths only."""
+
+    name: str
+    targets: tuple[str, ...]
+    sources: tuple[Source, ...]
+    include_dirs: tuple[str, ...]
+    c_flags: tuple[str, ...]
+    link_flags: tuple[str, ...]
+
+    def to_json(self) -> str:
+        """Stable text."""
+        return json.dumps(asdict(self), indent=1, sort_keys=True) + "\n"

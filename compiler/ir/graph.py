@@ -1,0 +1,81 @@
+"""The graph: values, operations in execution order, and a text form that never changes without a reason."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+from infc.frontend.config import ModelConfig
+from infc.ir.ops import Op, Origin, Weight
+
+
+@dataclass(frozen=True)
+class Value:
+    """``(M, width)`` of ``dtype``: ``i32``, ``f32``, ``q8`` (int8 blocks of 32 with scales) or ``kv`` (the page pool)."""
+
+    name: str
+    width: int
+    dtype: str
+
+
+@dataclass(frozen=True)
+class Graph:
+    """One forward step. ``ops`` are in execution order; every value but ``inputs`` is written by exactly one operation."""
+
+    config: ModelConfig
+    values: tuple[Value, ...]
+    ops: tuple[Op, ...]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+    def value(self, name: str) -> Value:
+        """The value called ``name``; KeyError if there is none."""
+        for v in self.values:
+            if v.name == name:
+                return v
+        raise KeyError(name)
+
+    def value_map(self) -> dict[str, Value]:
+        """Values by name."""
+        return {v.name: v for v in self.values}
+
+    def consumers(self) -> dict[str, list[Op]]:
+        """Operations that read each value, in execution order."""
+        out: dict[str, list[Op]] = {v.name: [] for v in self.values}
+        for op in self.ops:
+            for name in op.inputs:
+                out[name].append(op)
+        return out
+
+
+def replace_ops(graph: Graph, ops: list[Op], new_values: tuple[Value, ...] = ()) -> Graph:
+    """The graph with ``ops`` in place of its own, values that nobody reads or writes dropped."""
+    used = set(graph.inputs) | set(graph.outputs)
+    for op in ops:
+        used.update(op.inputs, op.outputs)
+    values = tuple(v for v in (*graph.values, *new_values) if v.name in used)
+    return Graph(graph.config, values, tuple(ops), graph.inputs, graph.outputs)
+
+
+def _attribute(value: Any) -> str:
+    if isinstance(value, Weight):
+        return f"{value.tensor}:{value.type}[{value.n},{value.k}]"
+    if isinstance(value, float):
+        return value.hex()
+    return str(value)
+
+
+def dump(graph: Graph) -> str:
+    """Stable text: one line a value, one line an operation."""
+    c = graph.config
+    lines = [f"graph {c.arch} dim={c.dim} layers={c.n_layers} heads={c.n_heads}/{c.n_kv_heads} head_dim={c.head_dim}"]
+    lines += [f"  value {v.name}: {v.dtype}[M,{v.width}]" for v in graph.values]
+    for op in graph.ops:
+        own = [f for f in fields(op) if f.name not in ("inputs", "outputs", "origin")]
+        attrs = " ".join(f"{f.name}={_attribute(getattr(op, f.name))}" for f in own)
+        lines.append(f"  {', '.join(op.outputs)} = {type(op).__name__}({', '.join(op.inputs)}) {attrs}".rstrip())
+    lines.append(f"  return {', '.join(graph.outputs)}")
+    return "\n".join(lines) + "\n"
+
+
+__all__ = ["Graph", "Origin", "Value", "dump", "replace_ops"]

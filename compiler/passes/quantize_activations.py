@@ -1,0 +1,28 @@
+"""Puts a Quantize before every linear layer whose weights want int8 activations; one per value, however many readers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from infc.ir import ops as o
+from infc.ir.graph import Graph, Value, replace_ops
+from infc.formats import format_of
+
+
+def quantize_activations(graph: Graph) -> Graph:
+    """Linear(x f32) -> Linear(Quantize(x)) where the weight's format is block-quantized."""
+    values = graph.value_map()
+    new_values: list[Value] = []
+    quantized: dict[str, str] = {}
+    ops: list[o.Op] = []
+    for op in graph.ops:
+        if isinstance(op, o.Linear) and format_of(op.weight.type).activation == "q8":
+            x = op.inputs[0]
+            if x not in quantized:
+                name = f"{x}:q8"
+                quantized[x] = name
+                new_values.append(Value(name, values[x].width, "q8"))
+                ops.append(o.Quantize((x,), (name,), op.origin))
+            op = replace(op, inputs=(quantized[x],))
+        ops.append(op)
+    return replace_ops(graph, ops, tuple(new_values))

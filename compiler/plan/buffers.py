@@ -1,0 +1,76 @@
+"""Activations: which live in the shared arena, which in each thread's scratch, and where."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from infc.ir import ops as o
+from infc.ir.graph import Graph, Value
+from infc.plan.memory import ArenaPlan, Lifetime, plan_arena
+from infc.plan.plan import Buffer, TargetPlan
+
+GEMM_SCRATCH = "INFC_GEMM_SCRATCH_BYTES"  # known to the C headers, added there
+
+
+def buffer_name(value: str) -> str:
+    """Values of all layers share buffers: ``q_rope.3`` -> ``q_rope``; the residual stream is one buffer, updated in place."""
+    name = re.sub(r"\.\d+", "", value).replace(":", "_")
+    return "x" if name in ("x_attn", "x_ffn") else name
+
+
+def _is_private(op: o.Op) -> bool:
+    """Norms are cheaper than a barrier while M is small: each thread makes its own copy of their result."""
+    return isinstance(op, o.NormQuantize | o.RmsNorm)
+
+
+def assign_buffers(
+    graph: Graph, before: Sequence[o.Op], layer: Sequence[o.Op], after: Sequence[o.Op], max_rows: int, small_rows: int
+) -> tuple[tuple[Buffer, ...], ArenaPlan, ArenaPlan]:
+    """(buffers, shared arena for max_rows rows, private arena for small_rows rows).
+
+    Lifetimes are those of one layer, which all layers repeat: what enters a layer (the stream, the RoPE rows) lives throughout.
+    """
+    values = graph.value_map()
+    layers = [op for op in graph.ops if op.origin.layer >= 0]
+    buffers: dict[str, Buffer] = {}
+
+    def add(v: Value) -> None:
+        if v.dtype not in ("i32", "kv") and v.name not in ("logits", "out_rows"):
+            name = buffer_name(v.name)
+            buffers.setdefault(name, Buffer(name, v.width, v.dtype, max_rows))
+
+    steps = [*before, *layer, *after]
+    for op in (*before, *layers, *after):  # all layers: mixed formats may need a buffer that layer 0 does not
+        for out in op.outputs:
+            add(values[out])
+
+    first: dict[str, int] = {}
+    last: dict[str, int] = {}
+    for i, op in enumerate(steps):
+        for name in (buffer_name(n) for n in (*op.outputs, *op.inputs)):
+            if name in buffers:
+                first.setdefault(name, i)
+                last[name] = i
+    everywhere = {buffer_name(n) for op in before for n in op.outputs}
+    lifetimes = []
+    for name, b in buffers.items():
+        always = name in everywhere or name not in first
+        lo, hi = (0, len(steps)) if always else (first[name], last[name])
+        lifetimes.append(Lifetime(name, b.size, lo, hi))
+    private = [
+        Lifetime(b.name, Buffer(b.name, b.width, b.dtype, small_rows).size, 0, 0)
+        for b in (buffers[buffer_name(op.outputs[0])] for op in (*layers, *after) if _is_private(op))
+    ]
+    unique = {life.name: life for life in private}
+    return tuple(buffers.values()), plan_arena(lifetimes), plan_arena(list(unique.values()))
+
+
+def tile_bytes(plan: TargetPlan, max_rows: int) -> int:
+    """The largest tile of linear outputs, (panels of one unit, M, 16) f32, of any phase."""
+    phases = [p for k in plan.kinds for p in k.phases] + list(plan.epilogue)
+    widest = 0
+    for phase in phases:
+        per_unit = [lin.panels_per_unit for lin in phase.linears]
+        widest = max(widest, sum(per_unit) if phase.kind == "gate_up" else max(per_unit, default=0))
+    return widest * max_rows * 16 * 4

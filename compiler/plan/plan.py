@@ -1,0 +1,171 @@
+"""The plan: everything that is decided before C is written. Frozen; templates print it and decide nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from infc.frontend.config import ModelConfig
+from infc.ir.ops import Weight
+from infc.kernels.spec import KernelSpec
+from infc.kernels.target import Target
+from infc.plan.memory import ArenaPlan
+
+PAGE_ALIGN = 4096
+
+
+@dataclass(frozen=True)
+class PanelPlacement:
+    """Where the panels of one matrix go: panel p at ``offset + (p // per_unit) * unit_stride + (p % per_unit) * panel_bytes``.
+
+    Interleaving (gate with up, q with k and v of one group) is a stride; a matrix alone has one unit. Offsets count from the
+    start of section WEIGHTS.
+    """
+
+    weight: Weight
+    offset: int
+    panel_bytes: int
+    per_unit: int
+    unit_stride: int
+
+
+@dataclass(frozen=True)
+class VectorPlacement:
+    """A float vector, zero-padded to a multiple of 16 values."""
+
+    weight: Weight
+    offset: int
+
+
+@dataclass(frozen=True)
+class RopePlacement:
+    """(n_ctx, rope_dim / 2, 2) f32: per position the cosine and sine of each pair's angle."""
+
+    offset: int
+    n_ctx: int
+    freq_factors: str | None  # tensor that divides the frequencies, or None
+
+
+@dataclass(frozen=True)
+class WeightLayout:
+    """Section WEIGHTS, in the order in which a step reads it."""
+
+    panels: tuple[PanelPlacement, ...]
+    vectors: tuple[VectorPlacement, ...]
+    rope: RopePlacement
+    size: int
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """An activation in the arena (or, ``private``, in each thread's scratch when M is small)."""
+
+    name: str
+    width: int
+    dtype: str
+    rows: int
+
+    @property
+    def size(self) -> int:
+        """Bytes for ``rows`` rows; a q8 value is int8 (rows, width), then d, s and ds (rows, width / 32) of 4 bytes."""
+        if self.dtype == "f32":
+            return self.rows * self.width * 4
+        return self.rows * self.width + 3 * self.rows * (self.width // 32) * 4
+
+
+@dataclass(frozen=True)
+class LinearPlan:
+    """One matrix inside a phase: its kernels, one per batch class, and where its panels lie within the phase's unit."""
+
+    role: str
+    weight_type: str
+    n: int
+    k: int
+    source: str  # buffer read
+    kernels: tuple[KernelSpec, ...]
+    panels_per_unit: int
+    unit_offset: int
+
+
+@dataclass(frozen=True)
+class Phase:
+    """What the threads do between two barriers. ``kind`` names the template that prints it."""
+
+    kind: str  # embed, norm, quantize, qkv, attention, residual, gate_up, head
+    name: str  # identifier within its layer kind
+    source: str
+    target: str
+    linears: tuple[LinearPlan, ...] = ()
+    units: int = 0  # work items along the output rows
+    unit_bytes: int = 0
+    offset: int = 0  # of the weights: from the layer's base, or from the section for phases outside the layers
+    tensor: str = ""  # for comments: which tensors, as blk.*.name
+    quantize: bool = False  # the epilogue writes q8
+
+
+@dataclass(frozen=True)
+class LayerKind:
+    """Layers that differ only in where their weights lie share one C function."""
+
+    index: int
+    phases: tuple[Phase, ...]
+
+
+@dataclass(frozen=True)
+class LayerRun:
+    """``count`` consecutive layers of one kind, from ``first``."""
+
+    kind: int
+    first: int
+    count: int
+
+
+@dataclass(frozen=True)
+class KvPlan:
+    """The page pool. One page holds ``page_size`` positions of all layers; one part is one (layer, kv head)."""
+
+    dtype: str
+    page_size: int
+    part_bytes: int
+    page_bytes: int
+    n_pages: int
+    max_seqs: int
+
+    @property
+    def pool_bytes(self) -> int:
+        """All pages."""
+        return self.n_pages * self.page_bytes
+
+
+@dataclass(frozen=True)
+class TargetPlan:
+    """What differs between the targets of one (fat) program."""
+
+    target: Target
+    prologue: tuple[Phase, ...]
+    kinds: tuple[LayerKind, ...]
+    epilogue: tuple[Phase, ...]
+    notes: tuple[str, ...]  # plan.txt: per op the kernel chosen, those rejected and why
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A whole program: shapes, memory, weights, and one TargetPlan per instruction set."""
+
+    name: str
+    config: ModelConfig
+    n_ctx: int
+    max_rows: int
+    small_rows: int  # rows that the threads' private buffers hold
+    layer_offsets: tuple[int, ...]
+    runs: tuple[LayerRun, ...]
+    layout: WeightLayout
+    buffers: tuple[Buffer, ...]
+    arena: ArenaPlan
+    private: ArenaPlan
+    tile_bytes: int
+    kv: KvPlan
+    targets: tuple[TargetPlan, ...]
+
+    def buffer(self, name: str) -> Buffer:
+        """The buffer called ``name``."""
+        return next(b for b in self.buffers if b.name == name)

@@ -1,0 +1,3 @@
+"""The version that banners, manifests and ``--version`` show."""
+
+VERSION = "0.1.0"

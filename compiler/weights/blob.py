@@ -1,0 +1,105 @@
+"""The blob that is appended to the executable and the library: weights, tokenizer, chat template, description.
+
+Layout (little-endian): a 4096-byte head (magic, version, section table), then the sections, each 4096-aligned.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from infc.formats import format_of
+from infc.frontend.gguf import ModelFile
+from infc.ir.ops import Weight
+from infc.plan.memory import align
+from infc.plan.plan import PanelPlacement, Plan, WeightLayout
+from infc.weights.repack import repack
+from infc.weights.rope import rope_table
+
+MAGIC = b"INFCBLB1"
+VERSION = 1
+PAGE = 4096
+WEIGHTS, TOKENIZER, CHAT, META = 1, 2, 3, 4
+
+Bytes = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class BlobInfo:
+    """``size`` and ``sha256`` of the whole blob; sizes of its sections by id, in bytes."""
+
+    size: int
+    sha256: str
+    sections: tuple[tuple[int, int], ...]
+
+
+def _raw(model: ModelFile, w: Weight) -> Bytes:
+    """(n, row bytes) view of a tensor's data."""
+    f = format_of(w.type)
+    return model.data(w.tensor).reshape(w.n, w.k // f.block_size * f.raw_bytes)
+
+
+def _panels(model: ModelFile, p: PanelPlacement) -> Iterator[tuple[int, Bytes]]:
+    """(offset, bytes) runs of one matrix."""
+    panels = repack(p.weight.type, _raw(model, p.weight), None).reshape(-1, p.panel_bytes)
+    if p.per_unit >= len(panels):
+        yield p.offset, panels.reshape(-1)
+        return
+    for unit, first in enumerate(range(0, len(panels), p.per_unit)):
+        yield p.offset + unit * p.unit_stride, panels[first : first + p.per_unit].reshape(-1)
+
+
+def weight_runs(plan: Plan, model: ModelFile) -> Iterator[tuple[int, Bytes]]:
+    """Every (offset in section WEIGHTS, bytes) of the layout, a tensor at a time; gaps are zero."""
+    layout: WeightLayout = plan.layout
+    factors = None
+    if layout.rope.freq_factors is not None:
+        factors = model.data(layout.rope.freq_factors).view(np.float32)
+    table = rope_table(plan.config, layout.rope.n_ctx, factors)
+    yield layout.rope.offset, table.reshape(-1).view(np.uint8)
+    for v in layout.vectors:
+        yield v.offset, model.data(v.weight.tensor)
+    for p in layout.panels:
+        yield from _panels(model, p)
+
+
+def _digest(file: IO[bytes]) -> str:
+    file.seek(0)
+    return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_blob(plan: Plan, model: ModelFile, path: Path, tokenizer: bytes, chat: bytes, meta: dict[str, object]) -> BlobInfo:
+    """Write the blob to ``path``. Peak memory: one tensor and its repacked copy.
+
+    Raises InputError if the model file changed while it was read, OSError if the disk is full.
+    """
+    description = json.dumps(meta, ensure_ascii=False, sort_keys=True).encode()
+    extra = ((TOKENIZER, tokenizer), (CHAT, chat), (META, description))
+    table = [(WEIGHTS, PAGE, plan.layout.size)]
+    cursor = PAGE + align(plan.layout.size, PAGE)
+    for section, data in extra:
+        table.append((section, cursor, len(data)))
+        cursor += align(len(data), PAGE)
+    with path.open("w+b") as file:
+        file.truncate(cursor)
+        file.write(MAGIC + struct.pack("<II", VERSION, len(table)))
+        for section, offset, size in table:
+            file.write(struct.pack("<IIQQ", section, 0, offset, size))
+        for offset, run in weight_runs(plan, model):
+            file.seek(PAGE + offset)
+            file.write(memoryview(np.ascontiguousarray(run)))
+        for (section, data), (known, offset, _) in zip(extra, table[1:], strict=True):
+            assert section == known
+            file.seek(offset)
+            file.write(data)
+        model.check_unchanged()
+        file.flush()
+        return BlobInfo(cursor, _digest(file), tuple((s, size) for s, _, size in table))
