@@ -1,0 +1,32 @@
+// infc_bench.h: what NAME bench measures, and how it is shown.
+#ifndef INFC_BENCH_H
+#define INFC_BENCH_H
+#include "infc_session.h"
+
+enum { INFC_BENCH_PROMPT, INFC_BENCH_DECODE, INFC_BENCH_BATCH };
+
+typedef struct infc_bench_test {
+    int kind;
+    int32_t n;        // prompt tokens, decoded tokens, or sequences
+    int32_t steps;    // forward passes of one run: each reads the weights once
+    int32_t tokens;   // tokens of one run, over all sequences
+    int32_t threads;
+    double *seconds;  // (reps)
+    double *read_bw;  // (reps) bytes per second, measured next to the run
+} infc_bench_test;
+
+typedef struct infc_bench_process {
+    double first_byte_s;      // median; < 0: not measured
+    double min_s, max_s;
+    uint64_t peak_rss;        // of a process that runs the longest prompt and decodes; 0: not measured
+    uint64_t weights_bytes, kv_bytes;
+    int32_t n_prompt, n_gen;  // of that process
+} infc_bench_process;
+
+// The median of n values; sorts them.
+double infc_median(double *values, int n);
+// The table on stdout. stream_bytes: weights one forward pass reads. 0 or an exit code.
+int infc_bench_report(const char *format, const infc_bench_test *tests, int n_tests, int reps, uint64_t stream_bytes,
+                      const infc_bench_process *process);
+
+#endif
