@@ -93,13 +93,13 @@ static int parse_integer(const char *text, int64_t *value) {
 }
 
 static int bad_range(const char *name, const char *text, double min, double max) {
-    if (max >= INT32_MAX) return infc_fail(INFC_EXIT_INPUT, "option %s: %.60s is out of range: at least %.10g", name, text, min);
-    return infc_fail(INFC_EXIT_INPUT, "option %s: %.60s is out of range: %.10g to %.10g", name, text, min, max);
+    if (max >= INT32_MAX) return infc_complain(INFC_EXIT_INPUT, "option %s: %.60s is out of range: at least %.10g", name, text, min);
+    return infc_complain(INFC_EXIT_INPUT, "option %s: %.60s is out of range: %.10g to %.10g", name, text, min, max);
 }
 
 static int parse_int(const option *o, const char *name, const char *text, int32_t *out) {
     int64_t value;
-    if (parse_integer(text, &value) != 0) return infc_fail(INFC_EXIT_INPUT, "option %s: '%.60s' is not a whole number", name, text);
+    if (parse_integer(text, &value) != 0) return infc_complain(INFC_EXIT_INPUT, "option %s: '%.60s' is not a whole number", name, text);
     if ((double)value < o->min || (double)value > o->max) return bad_range(name, text, o->min, o->max);
     *out = (int32_t)value;
     return INFC_EXIT_OK;
@@ -110,7 +110,7 @@ static int parse_real(const option *o, const char *name, const char *text, float
     double value = 0;
     int ok = is_number_text(text, "+-.eE0123456789");  // strtod also takes hex, inf and nan
     if (ok) value = strtod(text, &end);
-    if (!ok || end == text || *end != '\0' || !isfinite(value)) return infc_fail(INFC_EXIT_INPUT, "option %s: '%.60s' is not a number", name, text);
+    if (!ok || end == text || *end != '\0' || !isfinite(value)) return infc_complain(INFC_EXIT_INPUT, "option %s: '%.60s' is not a number", name, text);
     if (value < o->min || value > o->max) return bad_range(name, text, o->min, o->max);
     *out = (float)value;
     return INFC_EXIT_OK;
@@ -120,7 +120,7 @@ static int parse_ints(const option *o, const char *name, const char *text, infc_
     size_t n = 1;
     for (const char *p = text; *p != '\0'; p++) n += *p == ',';
     int32_t *data = malloc(n * sizeof *data);
-    if (data == NULL) return infc_fail(INFC_EXIT_LIMIT, "option %s: out of memory", name);
+    if (data == NULL) return infc_complain(INFC_EXIT_LIMIT, "option %s: out of memory", name);
     for (size_t i = 0; i < n; i++) {
         char item[32];
         size_t size = strcspn(text, ",");
@@ -149,10 +149,10 @@ static int store(const option *o, const char *name, const char *text, infc_args 
     case INTS: return parse_ints(o, name, text, (infc_ints *)field);
     case SEED:
         if (parse_integer(text, (int64_t *)field) == 0 && *(int64_t *)field >= -1) return INFC_EXIT_OK;
-        return infc_fail(INFC_EXIT_INPUT, "option %s: '%.60s' is not -1 or a whole number below 2^63", name, text);
+        return infc_complain(INFC_EXIT_INPUT, "option %s: '%.60s' is not -1 or a whole number below 2^63", name, text);
     case FORMAT:
         if (strcmp(text, "md") != 0 && strcmp(text, "json") != 0)
-            return infc_fail(INFC_EXIT_INPUT, "option %s: '%.60s' is neither md nor json", name, text);
+            return infc_complain(INFC_EXIT_INPUT, "option %s: '%.60s' is neither md nor json", name, text);
         *(const char **)field = text;
         return INFC_EXIT_OK;
     }
@@ -173,7 +173,7 @@ static const option *find_option(const char *name, infc_command command) {
 static int set_list(infc_ints *list, const int32_t *values, size_t n) {
     if (list->data != NULL) return INFC_EXIT_OK;
     list->data = malloc(n * sizeof *values);
-    if (list->data == NULL) return infc_fail(INFC_EXIT_LIMIT, "out of memory");
+    if (list->data == NULL) return infc_complain(INFC_EXIT_LIMIT, "out of memory");
     memcpy(list->data, values, n * sizeof *values);
     list->n = n;
     return INFC_EXIT_OK;
@@ -191,7 +191,7 @@ static int bench_defaults(infc_args *a) {
 // The operand of tokenize is a text, of perplexity a file.
 static int take_operand(infc_args *a, const char *text) {
     const char **slot = a->command == INFC_TOKENIZE ? &a->prompt : a->command == INFC_PERPLEXITY ? &a->file : NULL;
-    if (slot == NULL || *slot != NULL) return infc_fail(INFC_EXIT_INPUT, "unexpected argument '%.100s'; see %s --help", text, infc_name());
+    if (slot == NULL || *slot != NULL) return infc_complain(INFC_EXIT_INPUT, "unexpected argument '%.100s'; see %s --help", text, infc_name());
     *slot = text;
     return INFC_EXIT_OK;
 }
@@ -202,9 +202,9 @@ static int check_inputs(const infc_args *a) {
                       : a->command == INFC_TOKENIZE ? "TEXT or -f FILE"
                       : a->command == INFC_PERPLEXITY ? "FILE" : NULL;
     if (wants == NULL || a->help || a->version) return INFC_EXIT_OK;
-    if (n == 0) return infc_fail(INFC_EXIT_INPUT, "no input: give %s; see %s --help", wants, infc_name());
-    if (n > 1) return infc_fail(INFC_EXIT_INPUT, "more than one input: give one of %s", wants);
-    if (a->print_ids && a->json) return infc_fail(INFC_EXIT_INPUT, "--print-ids and --json exclude each other: the JSON has the ids");
+    if (n == 0) return infc_complain(INFC_EXIT_INPUT, "no input: give %s; see %s --help", wants, infc_name());
+    if (n > 1) return infc_complain(INFC_EXIT_INPUT, "more than one input: give one of %s", wants);
+    if (a->print_ids && a->json) return infc_complain(INFC_EXIT_INPUT, "--print-ids and --json exclude each other: the JSON has the ids");
     return INFC_EXIT_OK;
 }
 
@@ -216,7 +216,7 @@ int infc_args_parse(int argc, char **argv, infc_args *a) {
         while (a->command < INFC_N_COMMANDS && strcmp(argv[1], commands[a->command].name) != 0) a->command++;
         if (a->command == INFC_N_COMMANDS || a->command == INFC_GENERATE) {
             a->command = INFC_GENERATE;
-            return infc_fail(INFC_EXIT_INPUT, "unknown command '%.100s'; see %s --help", argv[1], infc_name());
+            return infc_complain(INFC_EXIT_INPUT, "unknown command '%.100s'; see %s --help", argv[1], infc_name());
         }
         at = 2;
     }
@@ -232,8 +232,8 @@ int infc_args_parse(int argc, char **argv, infc_args *a) {
             code = take_operand(a, name);
         } else {
             const option *o = find_option(name, a->command);
-            if (o == NULL) return infc_fail(INFC_EXIT_INPUT, "unknown option '%.100s'; see %s --help", name, infc_name());
-            if (o->kind != FLAG && at == argc) return infc_fail(INFC_EXIT_INPUT, "option %s needs a value: %s", name, o->metavar);
+            if (o == NULL) return infc_complain(INFC_EXIT_INPUT, "unknown option '%.100s'; see %s --help", name, infc_name());
+            if (o->kind != FLAG && at == argc) return infc_complain(INFC_EXIT_INPUT, "option %s needs a value: %s", name, o->metavar);
             code = store(o, name, o->kind == FLAG ? NULL : argv[at++], a);
         }
         if (code != INFC_EXIT_OK) return code;

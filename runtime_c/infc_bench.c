@@ -33,12 +33,12 @@ static int32_t next_token(uint32_t *state, int32_t vocab) {
 static int add_test(bench *b, infc_bench_test t) {
     int reps = b->args->reps;
     infc_bench_test *grown = realloc(b->tests, (size_t)(b->n_tests + 1) * sizeof *grown);
-    if (grown == NULL) return infc_fail(INFC_EXIT_LIMIT, "out of memory");
+    if (grown == NULL) return infc_complain(INFC_EXIT_LIMIT, "out of memory");
     b->tests = grown;
     t.seconds = malloc((size_t)reps * sizeof(double));
     t.read_bw = malloc((size_t)reps * sizeof(double));
     b->tests[b->n_tests++] = t;
-    return t.seconds && t.read_bw ? INFC_EXIT_OK : infc_fail(INFC_EXIT_LIMIT, "out of memory");
+    return t.seconds && t.read_bw ? INFC_EXIT_OK : infc_complain(INFC_EXIT_LIMIT, "out of memory");
 }
 
 // Positions that `seqs` sequences may take each, by context and by pages.
@@ -82,11 +82,11 @@ static int plan_tests(bench *b, int32_t threads) {
 
 static int run_prompt(bench *b, const infc_bench_test *t, uint32_t *state) {
     int32_t fed, seq = infc_seq_open(b->s.model);
-    if (seq < 0) return infc_fail_api(seq);
+    if (seq < 0) return infc_complain_api(seq);
     for (int32_t i = 0; i < t->n; i++) b->ids[i] = next_token(state, b->s.info.vocab_size);
     int code = infc_feed(&b->s, seq, 0, b->ids, t->n, b->logits, &fed);
     int rc = infc_seq_close(b->s.model, seq);
-    return code != INFC_EXIT_OK ? code : rc < 0 ? infc_fail_api(rc) : INFC_EXIT_OK;
+    return code != INFC_EXIT_OK ? code : rc < 0 ? infc_complain_api(rc) : INFC_EXIT_OK;
 }
 
 // n sequences, one token each a step. Every row's logits are made, as a sampler would need them.
@@ -102,10 +102,10 @@ static int run_decode(bench *b, int32_t n, int32_t steps, uint32_t *state) {
         for (int32_t i = 0; i < n; i++) b->rows[i] = (infc_row){b->seqs[i], pos, next_token(state, b->s.info.vocab_size), INFC_ROW_LOGITS};
         rc = infc_step(b->s.model, b->rows, n, b->logits, NULL);
     }
-    int code = rc < 0 ? infc_fail_api(rc) : INFC_EXIT_OK;
+    int code = rc < 0 ? infc_complain_api(rc) : INFC_EXIT_OK;
     while (open > 0) {
         rc = infc_seq_close(b->s.model, b->seqs[--open]);
-        if (rc < 0 && code == INFC_EXIT_OK) code = infc_fail_api(rc);
+        if (rc < 0 && code == INFC_EXIT_OK) code = infc_complain_api(rc);
     }
     return code;
 }
@@ -140,7 +140,7 @@ static int allocate(bench *b) {
     b->seqs = malloc((size_t)rows * sizeof *b->seqs);
     b->ids = malloc(((size_t)b->max_prompt + 1) * sizeof *b->ids);
     b->logits = malloc((size_t)rows * (size_t)b->s.info.vocab_size * sizeof(float));
-    return b->rows && b->seqs && b->ids && b->logits ? INFC_EXIT_OK : infc_fail(INFC_EXIT_LIMIT, "out of memory");
+    return b->rows && b->seqs && b->ids && b->logits ? INFC_EXIT_OK : infc_complain(INFC_EXIT_LIMIT, "out of memory");
 }
 
 static void release(bench *b) {
@@ -163,7 +163,7 @@ static int bench_threads(bench *b, int32_t threads, uint64_t *stream_bytes, infc
     code = plan_tests(b, b->s.info.threads);
     if (code == INFC_EXIT_OK) code = allocate(b);
     if (code == INFC_EXIT_OK && infc_bandwidth_open(&bw, *stream_bytes, b->s.info.threads) != 0)
-        code = infc_fail(INFC_EXIT_LIMIT, "out of memory: the read bandwidth is measured on %llu bytes", (unsigned long long)*stream_bytes);
+        code = infc_complain(INFC_EXIT_LIMIT, "out of memory: the read bandwidth is measured on %llu bytes", (unsigned long long)*stream_bytes);
     if (code == INFC_EXIT_OK) code = run_interleaved(b, b->tests + first, b->n_tests - first, &bw);
     infc_bandwidth_close(&bw);
     release(b);

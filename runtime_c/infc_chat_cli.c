@@ -32,12 +32,12 @@ static int add_message(chat *c, const char *role, const char *content, size_t si
     if (c->n_messages == c->cap_messages) {
         int32_t cap = c->cap_messages * 2 + 16;
         infc_message *grown = realloc(c->messages, (size_t)cap * sizeof *grown);
-        if (grown == NULL) return infc_fail(INFC_EXIT_LIMIT, "out of memory");
+        if (grown == NULL) return infc_complain(INFC_EXIT_LIMIT, "out of memory");
         c->messages = grown;
         c->cap_messages = cap;
     }
     char *copy = malloc(size + 1);
-    if (copy == NULL) return infc_fail(INFC_EXIT_LIMIT, "out of memory");
+    if (copy == NULL) return infc_complain(INFC_EXIT_LIMIT, "out of memory");
     if (size > 0) memcpy(copy, content, size);
     copy[size] = '\0';
     c->messages[c->n_messages++] = (infc_message){role, copy, size};
@@ -63,14 +63,14 @@ static int read_line(infc_text *line) {
             int code = infc_text_append(line, buf + at, size);
             if (code != INFC_EXIT_OK) return -code;
             at += size + (end != NULL);
-            if (line->n > LINE_MAX_BYTES) return -infc_fail(INFC_EXIT_LIMIT, "a line has more than %d MiB", LINE_MAX_BYTES >> 20);
+            if (line->n > LINE_MAX_BYTES) return -infc_complain(INFC_EXIT_LIMIT, "a line has more than %d MiB", LINE_MAX_BYTES >> 20);
             if (end == NULL) continue;
             if (line->n > 0 && line->data[line->n - 1] == '\r') line->n--;
             return 1;
         }
         ssize_t got = read(STDIN_FILENO, buf, sizeof buf);
         if (got < 0 && errno == EINTR && infc_stop_signal == 0) continue;
-        if (got < 0 && errno != EINTR) return -infc_fail(INFC_EXIT_INPUT, "cannot read stdin: %s", strerror(errno));
+        if (got < 0 && errno != EINTR) return -infc_complain(INFC_EXIT_INPUT, "cannot read stdin: %s", strerror(errno));
         if (got <= 0) return got == 0 && line->n > 0;
         n = (size_t)got;
         at = 0;
@@ -82,7 +82,7 @@ static int conversation_ids(chat *c, int32_t *n_ids) {
     int32_t n_ctx = c->s.info.n_ctx, dropped = 0;
     for (;;) {
         int n = infc_chat_tokenize(c->s.model, c->messages, c->n_messages, 1, c->ids, (size_t)n_ctx);
-        if (n < 0) return infc_fail_api(n);
+        if (n < 0) return infc_complain_api(n);
         // An eighth of the context for the answer, unless this turn alone needs it.
         int alone = c->n_messages <= c->n_system + 1;
         *n_ids = n;
@@ -101,17 +101,17 @@ static int catch_up(chat *c, int32_t n) {
     int32_t common = 0, fed;
     while (common < n - 1 && common < c->n_held && c->ids[common] == c->held[common]) common++;
     int rc = infc_seq_truncate(c->s.model, c->seq, common);
-    if (rc < 0) return infc_fail_api(rc);
+    if (rc < 0) return infc_complain_api(rc);
     int code = infc_feed(&c->s, c->seq, common, c->ids + common, n - common, c->logits, &fed);
     memcpy(c->held + common, c->ids + common, (size_t)fed * sizeof *c->held);
     c->n_held = common + fed;
     if (code != INFC_EXIT_OK) return code;
     rc = infc_sampler_accept(c->sampler, c->ids + common, (size_t)fed);
-    return rc < 0 ? infc_fail_api(rc) : INFC_EXIT_OK;
+    return rc < 0 ? infc_complain_api(rc) : INFC_EXIT_OK;
 }
 
 static int show(infc_text *answer, int n) {
-    if (n < 0) return infc_fail_api(n);
+    if (n < 0) return infc_complain_api(n);
     if (n == 0) return INFC_EXIT_OK;
     infc_out_bytes(&out, piece, (size_t)n);
     int code = infc_text_append(answer, piece, (size_t)n);
@@ -126,7 +126,7 @@ static int answer_turn(chat *c, infc_text *answer) {
         infc_choice choice;
         int32_t fed;
         int rc = infc_sample(c->sampler, c->logits, &choice);
-        if (rc < 0) return infc_fail_api(rc);
+        if (rc < 0) return infc_complain_api(rc);
         if (infc_is_eog(c->s.model, choice.id) > 0) break;
         code = show(answer, infc_decode(c->s.model, &decoder, choice.id, 0, piece, sizeof piece));
         if (code != INFC_EXIT_OK) break;
@@ -150,7 +150,7 @@ static int turn(chat *c, const infc_text *line, infc_text *answer) {
     if (code != INFC_EXIT_OK) return code;
     if (n_ids == 0) {
         drop_messages(c, c->n_messages - 1, 1);
-        c->status = infc_fail(INFC_EXIT_LIMIT, "this turn does not fit the context of %d positions: compile with a larger --ctx", c->s.info.n_ctx);
+        c->status = infc_complain(INFC_EXIT_LIMIT, "this turn does not fit the context of %d positions: compile with a larger --ctx", c->s.info.n_ctx);
         return INFC_EXIT_OK;
     }
     code = catch_up(c, n_ids);
@@ -183,15 +183,15 @@ static int prepare(chat *c) {
     int code = infc_session_open(a, a->threads, 0, &c->s);
     if (code != INFC_EXIT_OK) return code;
     const infc_info *info = &c->s.info;
-    if (!info->has_chat) return infc_fail(INFC_EXIT_INPUT, "this model has no chat template that could be compiled; use %s -p TEXT", infc_name());
+    if (!info->has_chat) return infc_complain(INFC_EXIT_INPUT, "this model has no chat template that could be compiled; use %s -p TEXT", infc_name());
     c->held = malloc((size_t)info->n_ctx * sizeof *c->held);
     c->ids = malloc((size_t)info->n_ctx * sizeof *c->ids);
     c->logits = malloc((size_t)info->vocab_size * sizeof *c->logits);
-    if (c->held == NULL || c->ids == NULL || c->logits == NULL) return infc_fail(INFC_EXIT_LIMIT, "out of memory");
+    if (c->held == NULL || c->ids == NULL || c->logits == NULL) return infc_complain(INFC_EXIT_LIMIT, "out of memory");
     infc_sampling sampling = infc_sampling_of(a, info);
     int rc = infc_sampler_open(c->s.model, &sampling, &c->sampler);
     if (rc >= 0) rc = infc_seq_open(c->s.model);
-    if (rc < 0) return infc_fail_api(rc);
+    if (rc < 0) return infc_complain_api(rc);
     c->seq = rc;
     infc_note("%s, %d thread%s, context %d | seed %llu", info->isa, info->threads, info->threads == 1 ? "" : "s", info->n_ctx,
               (unsigned long long)sampling.seed);

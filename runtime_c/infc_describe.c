@@ -78,7 +78,7 @@ int infc_cmd_verify(const infc_args *a) {
     if (code != INFC_EXIT_OK) return code;
     int rc = infc_verify(s.model);
     if (rc < 0) {
-        code = infc_fail_api(rc);
+        code = infc_complain_api(rc);
     } else {
         infc_out_format(&out, "ok: %llu bytes of weights match their checksum\n", (unsigned long long)s.info.weights_bytes);
         code = infc_out_flush(&out);
@@ -103,7 +103,7 @@ static int print_tokens(const infc_args *a, const infc_session *s, const int32_t
     infc_json_bracket(&j, '[');
     for (size_t i = 0; i < n; i++) {
         int size = infc_detokenize(s->model, &ids[i], 1, 1, piece, sizeof piece);
-        if (size < 0) return infc_fail_api(size);
+        if (size < 0) return infc_complain_api(size);
         infc_json_string(&j, piece, (size_t)size < sizeof piece ? (size_t)size : sizeof piece);
     }
     infc_json_bracket(&j, ']');

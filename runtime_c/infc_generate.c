@@ -44,7 +44,7 @@ static int open_files(run *r) {
     }
     if (a->logits_out == NULL) return INFC_EXIT_OK;
     r->logits_fd = open(a->logits_out, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    if (r->logits_fd < 0) return infc_fail(INFC_EXIT_INPUT, "cannot write '%.100s': %s", a->logits_out, strerror(errno));
+    if (r->logits_fd < 0) return infc_complain(INFC_EXIT_INPUT, "cannot write '%.100s': %s", a->logits_out, strerror(errno));
     return INFC_EXIT_OK;
 }
 
@@ -54,7 +54,7 @@ static int read_prompt(run *r) {
     if (a->tokens.data != NULL) {
         r->n_prompt = a->tokens.n;
         r->prompt = malloc(r->n_prompt * sizeof *r->prompt);
-        if (r->prompt == NULL) return infc_fail(INFC_EXIT_LIMIT, "out of memory");
+        if (r->prompt == NULL) return infc_complain(INFC_EXIT_LIMIT, "out of memory");
         memcpy(r->prompt, a->tokens.data, r->n_prompt * sizeof *r->prompt);
     } else {
         uint32_t flags = (a->no_bos ? 0 : INFC_TOKENIZE_BOS) | (a->no_special ? 0 : INFC_TOKENIZE_SPECIAL);
@@ -71,10 +71,10 @@ static int read_prompt(run *r) {
     if (code != INFC_EXIT_OK) return code;
     for (size_t i = 0; i < r->n_prompt; i++)
         if (r->prompt[i] < 0 || r->prompt[i] >= r->s.info.vocab_size)
-            return infc_fail(INFC_EXIT_INPUT, "token %d is not in the vocabulary of %d tokens", r->prompt[i], r->s.info.vocab_size);
-    if (r->n_prompt == 0) return infc_fail(INFC_EXIT_INPUT, "the prompt is empty and the model adds no begin-of-text token");
+            return infc_complain(INFC_EXIT_INPUT, "token %d is not in the vocabulary of %d tokens", r->prompt[i], r->s.info.vocab_size);
+    if (r->n_prompt == 0) return infc_complain(INFC_EXIT_INPUT, "the prompt is empty and the model adds no begin-of-text token");
     if (r->n_prompt > (size_t)r->s.info.n_ctx)
-        return infc_fail(INFC_EXIT_LIMIT, "the prompt has %zu tokens, the context holds %d: compile with a larger --ctx", r->n_prompt, r->s.info.n_ctx);
+        return infc_complain(INFC_EXIT_LIMIT, "the prompt has %zu tokens, the context holds %d: compile with a larger --ctx", r->n_prompt, r->s.info.n_ctx);
     return INFC_EXIT_OK;
 }
 
@@ -90,14 +90,14 @@ static int prepare(run *r) {
     if (a->n_predict >= 0 && (size_t)a->n_predict < r->cap_ids) r->cap_ids = (size_t)a->n_predict + 1;
     r->ids = malloc(r->cap_ids * sizeof *r->ids);
     if (a->ignore_eos) r->eog = malloc((size_t)info->vocab_size * sizeof *r->eog);
-    if (r->logits == NULL || r->ids == NULL || (a->ignore_eos && r->eog == NULL)) return infc_fail(INFC_EXIT_LIMIT, "out of memory");
+    if (r->logits == NULL || r->ids == NULL || (a->ignore_eos && r->eog == NULL)) return infc_complain(INFC_EXIT_LIMIT, "out of memory");
     for (int32_t id = 0; a->ignore_eos && id < info->vocab_size; id++)
         if (infc_is_eog(r->s.model, id) > 0) r->eog[r->n_eog++] = id;
     r->sampling = infc_sampling_of(a, info);
     int rc = infc_sampler_open(r->s.model, &r->sampling, &r->sampler);
     if (rc >= 0) rc = infc_sampler_accept(r->sampler, r->prompt, r->n_prompt);
     if (rc >= 0) rc = infc_seq_open(r->s.model);
-    if (rc < 0) return infc_fail_api(rc);
+    if (rc < 0) return infc_complain_api(rc);
     r->seq = rc;
     return INFC_EXIT_OK;
 }
@@ -112,7 +112,7 @@ static int take_logits(void *arg, int32_t first_pos, int32_t n, const float *log
     while (r->logits_fd >= 0 && size > 0) {
         ssize_t done = write(r->logits_fd, p, size);
         if (done < 0 && errno == EINTR) continue;
-        if (done < 0) return infc_fail(INFC_EXIT_LIMIT, "cannot write '%.100s': %s", r->args->logits_out, strerror(errno));
+        if (done < 0) return infc_complain(INFC_EXIT_LIMIT, "cannot write '%.100s': %s", r->args->logits_out, strerror(errno));
         p += done;
         size -= (size_t)done;
     }
@@ -140,7 +140,7 @@ static int emit(run *r, infc_decoder *decoder, int32_t id) {
         return infc_out_flush(&out);
     }
     int n = infc_decode(r->s.model, decoder, id, 0, piece, sizeof piece);
-    if (n < 0) return infc_fail_api(n);
+    if (n < 0) return infc_complain_api(n);
     if (n == 0) return INFC_EXIT_OK;
     if (r->args->json) return infc_text_append(&r->text, piece, (size_t)n);
     infc_out_bytes(&out, piece, (size_t)n);
@@ -158,7 +158,7 @@ static int generate(run *r) {
         infc_choice choice;
         for (size_t i = 0; i < r->n_eog; i++) r->logits[r->eog[i]] = -INFINITY;
         int rc = infc_sample(r->sampler, r->logits, &choice);
-        if (rc < 0) return infc_fail_api(rc);
+        if (rc < 0) return infc_complain_api(rc);
         r->ids[r->n_ids++] = choice.id;
         int ends = infc_is_eog(r->s.model, choice.id) > 0;
         if (!ends || a->print_ids) code = emit(r, &decoder, choice.id);
@@ -262,7 +262,7 @@ int infc_cmd_generate(const infc_args *a) {
     run r = {.args = a, .hash = INFC_HASH_START, .logits_fd = -1, .input_fd = -1, .tty = isatty(STDOUT_FILENO)};
     int code = run_all(&r);
     if (r.logits_fd >= 0 && close(r.logits_fd) != 0 && code == INFC_EXIT_OK)
-        code = infc_fail(INFC_EXIT_LIMIT, "cannot write '%.100s': %s", a->logits_out, strerror(errno));
+        code = infc_complain(INFC_EXIT_LIMIT, "cannot write '%.100s': %s", a->logits_out, strerror(errno));
     if (r.input_fd > STDIN_FILENO) close(r.input_fd);
     infc_sampler_close(r.sampler);
     infc_session_close(&r.s);

@@ -65,7 +65,7 @@ void infc_out_format(infc_out *o, const char *format, ...) {
 int infc_out_flush(infc_out *o) {
     drain(o);
     if (o->error == 0) return INFC_EXIT_OK;
-    return infc_fail(INFC_EXIT_LIMIT, "cannot write the output: %s", strerror(o->error));
+    return infc_complain(INFC_EXIT_LIMIT, "cannot write the output: %s", strerror(o->error));
 }
 
 // Copies text, escaping what could drive a terminal or break the line. Returns the bytes written, at most cap.
@@ -102,7 +102,7 @@ void infc_note(const char *format, ...) {
     va_end(list);
 }
 
-int infc_fail(int exit_code, const char *format, ...) {
+int infc_complain(int exit_code, const char *format, ...) {
     va_list list;
     va_start(list, format);
     say("error: ", LINE_MAX_BYTES, format, list);
@@ -110,13 +110,13 @@ int infc_fail(int exit_code, const char *format, ...) {
     return exit_code;
 }
 
-int infc_fail_api(int rc) {
+int infc_complain_api(int rc) {
     int code = rc == INFC_EINPUT ? INFC_EXIT_INPUT
              : rc == INFC_ELIMIT || rc == INFC_EHOST || rc == INFC_ENOMEM || rc == INFC_EFILE ? INFC_EXIT_LIMIT
              : INFC_EXIT_INTERNAL;
     const char *why = infc_last_error();
     if (why == NULL || why[0] == '\0') why = "no reason given";
-    return infc_fail(code, "%s%s", code == INFC_EXIT_INTERNAL ? "internal: " : "", why);
+    return infc_complain(code, "%s%s", code == INFC_EXIT_INTERNAL ? "internal: " : "", why);
 }
 
 double infc_now(void) {
@@ -130,7 +130,7 @@ int infc_text_append(infc_text *t, const void *data, size_t size) {
         size_t cap = t->cap < 4096 ? 4096 : t->cap;
         while (cap - t->n < size) cap *= 2;
         char *grown = realloc(t->data, cap);
-        if (grown == NULL) return infc_fail(INFC_EXIT_LIMIT, "out of memory: %zu bytes for text", cap);
+        if (grown == NULL) return infc_complain(INFC_EXIT_LIMIT, "out of memory: %zu bytes for text", cap);
         t->data = grown;
         t->cap = cap;
     }

@@ -57,14 +57,14 @@ static double perplexity_error(const score *p) {
 static int score_window(score *p, size_t start, int add_bos) {
     int32_t kept = p->ids[start];
     int seq = infc_seq_open(p->s.model);
-    if (seq < 0) return infc_fail_api(seq);
+    if (seq < 0) return infc_complain_api(seq);
     p->window = p->ids + start;
     if (add_bos) p->ids[start] = p->s.info.bos_id;
     // The last position predicts a token of the next window, which is not scored: it is not fed at all.
     int code = infc_feed_all(&p->s, seq, p->window, p->n_ctx - 1, p->first, p->logits, p->rows, take_logits, p);
     p->ids[start] = kept;
     int rc = infc_seq_close(p->s.model, seq);
-    return code == INFC_EXIT_OK && rc < 0 ? infc_fail_api(rc) : code;
+    return code == INFC_EXIT_OK && rc < 0 ? infc_complain_api(rc) : code;
 }
 
 static int report(const score *p, int json, size_t windows) {
@@ -92,11 +92,11 @@ static int report(const score *p, int json, size_t windows) {
 static int score_file(score *p, const infc_args *a, const char *text, size_t size) {
     int32_t bos;
     int add_bos = infc_tokenize(p->s.model, "", 0, INFC_TOKENIZE_BOS, &bos, 1);
-    if (add_bos < 0) return infc_fail_api(add_bos);
+    if (add_bos < 0) return infc_complain_api(add_bos);
     int code = infc_tokenize_new(&p->s, text, size, INFC_TOKENIZE_BOS, &p->ids, &p->n_ids);
     if (code != INFC_EXIT_OK) return code;
     size_t windows = p->n_ids / (size_t)p->n_ctx;
-    if (windows == 0) return infc_fail(INFC_EXIT_INPUT, "'%.100s' has %zu tokens, a window has %d: choose -c", a->file, p->n_ids, p->n_ctx);
+    if (windows == 0) return infc_complain(INFC_EXIT_INPUT, "'%.100s' has %zu tokens, a window has %d: choose -c", a->file, p->n_ids, p->n_ctx);
     double start = infc_now();
     for (size_t w = 0; w < windows && infc_stop_signal == 0; w++) {
         code = score_window(p, w * (size_t)p->n_ctx, add_bos > 0);
@@ -118,12 +118,12 @@ int infc_cmd_perplexity(const infc_args *a) {
         int32_t most = p.s.info.n_ctx;
         p.n_ctx = a->n_ctx > 0 ? a->n_ctx : most < DEFAULT_WINDOW ? most : DEFAULT_WINDOW;
         p.first = p.n_ctx / 2;
-        if (p.n_ctx > most) code = infc_fail(INFC_EXIT_LIMIT, "option -c: the context holds %d positions: compile with a larger --ctx", most);
+        if (p.n_ctx > most) code = infc_complain(INFC_EXIT_LIMIT, "option -c: the context holds %d positions: compile with a larger --ctx", most);
     }
     if (code == INFC_EXIT_OK) {
         p.rows = infc_logits_rows(&p.s, a);
         p.logits = malloc((size_t)p.rows * (size_t)p.s.info.vocab_size * sizeof(float));
-        if (p.logits == NULL) code = infc_fail(INFC_EXIT_LIMIT, "out of memory");
+        if (p.logits == NULL) code = infc_complain(INFC_EXIT_LIMIT, "out of memory");
     }
     if (code == INFC_EXIT_OK) {
         code = infc_read_input(fd, a->file, &text, &size);

@@ -21,7 +21,7 @@ int infc_session_open(const infc_args *a, int32_t threads, uint32_t flags, infc_
     int rc = infc_open(&o, &s->model);
     if (rc >= 0) rc = infc_get_info(s->model, &s->info);
     if (rc < 0) {
-        int code = infc_fail_api(rc);
+        int code = infc_complain_api(rc);
         infc_session_close(s);
         return code;
     }
@@ -29,7 +29,7 @@ int infc_session_open(const infc_args *a, int32_t threads, uint32_t flags, infc_
     s->rows = malloc((size_t)s->ubatch * sizeof *s->rows);
     if (s->rows != NULL) return INFC_EXIT_OK;
     infc_session_close(s);
-    return infc_fail(INFC_EXIT_LIMIT, "out of memory");
+    return infc_complain(INFC_EXIT_LIMIT, "out of memory");
 }
 
 void infc_session_close(infc_session *s) {
@@ -44,7 +44,7 @@ int infc_open_input(const char *path, int *fd) {
         return INFC_EXIT_OK;
     }
     *fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (*fd < 0) return infc_fail(INFC_EXIT_INPUT, "cannot read '%.100s': %s", path, strerror(errno));
+    if (*fd < 0) return infc_complain(INFC_EXIT_INPUT, "cannot read '%.100s': %s", path, strerror(errno));
     return INFC_EXIT_OK;
 }
 
@@ -65,14 +65,14 @@ int infc_read_input(int fd, const char *path, char **text, size_t *size) {
         }
         ssize_t got = read(fd, data + n, cap - n);
         if (got < 0 && errno == EINTR && infc_stop_signal == 0) continue;
-        if (got < 0) code = infc_fail(INFC_EXIT_INPUT, "cannot read '%.100s': %s", path, strerror(errno));
+        if (got < 0) code = infc_complain(INFC_EXIT_INPUT, "cannot read '%.100s': %s", path, strerror(errno));
         if (got <= 0) break;
         n += (size_t)got;
         if (n <= input_max_bytes) continue;
-        code = infc_fail(INFC_EXIT_LIMIT, "'%.100s' has more than %zu MiB", path, input_max_bytes >> 20);
+        code = infc_complain(INFC_EXIT_LIMIT, "'%.100s' has more than %zu MiB", path, input_max_bytes >> 20);
         break;
     }
-    if (data == NULL) code = infc_fail(INFC_EXIT_LIMIT, "out of memory: %zu bytes for '%.100s'", cap, path);
+    if (data == NULL) code = infc_complain(INFC_EXIT_LIMIT, "out of memory: %zu bytes for '%.100s'", cap, path);
     if (fd != STDIN_FILENO) close(fd);
     if (code != INFC_EXIT_OK) {
         free(data);
@@ -94,7 +94,7 @@ int infc_tokenize_new(const infc_session *s, const char *text, size_t size, uint
         if (got < 0) {
             free(*ids);
             *ids = NULL;
-            return infc_fail_api(got);
+            return infc_complain_api(got);
         }
         *n = (size_t)got;
         if (*n <= cap) return INFC_EXIT_OK;
@@ -102,7 +102,7 @@ int infc_tokenize_new(const infc_session *s, const char *text, size_t size, uint
     }
     free(*ids);
     *ids = NULL;
-    return infc_fail(INFC_EXIT_LIMIT, "out of memory: %zu tokens", cap);
+    return infc_complain(INFC_EXIT_LIMIT, "out of memory: %zu tokens", cap);
 }
 
 int infc_feed(infc_session *s, int32_t seq, int32_t pos, const int32_t *ids, int32_t n, float *last_logits, int32_t *fed) {
@@ -112,7 +112,7 @@ int infc_feed(infc_session *s, int32_t seq, int32_t pos, const int32_t *ids, int
         for (int32_t i = 0; i < m; i++) s->rows[i] = (infc_row){seq, pos + *fed + i, ids[*fed + i], 0};
         if (m == left && last_logits != NULL) s->rows[m - 1].flags = INFC_ROW_LOGITS;
         int rc = infc_step(s->model, s->rows, m, last_logits, NULL);
-        if (rc < 0) return infc_fail_api(rc);
+        if (rc < 0) return infc_complain_api(rc);
         *fed += m;
     }
     return INFC_EXIT_OK;
@@ -127,7 +127,7 @@ int infc_feed_all(infc_session *s, int32_t seq, const int32_t *ids, int32_t n, i
         int32_t m = end - pos < most ? end - pos : most;
         for (int32_t i = 0; i < m; i++) s->rows[i] = (infc_row){seq, pos + i, ids[pos + i], wanted ? INFC_ROW_LOGITS : 0};
         int rc = infc_step(s->model, s->rows, m, wanted ? logits : NULL, NULL);
-        if (rc < 0) return infc_fail_api(rc);
+        if (rc < 0) return infc_complain_api(rc);
         int code = wanted ? fn(arg, pos, m, logits) : INFC_EXIT_OK;
         if (code != INFC_EXIT_OK) return code;
         pos += m;
