@@ -1,6 +1,8 @@
 // infc_forward.h: what every emitted forward pass shares: the state of one thread in one chunk, and its partition of the work.
 #ifndef INFC_FORWARD_H
 #define INFC_FORWARD_H
+#include <sched.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -14,6 +16,26 @@
 
 // First of `units` work items of thread t of T: static, contiguous, sizes differ by at most one.
 static inline int infc_share(int units, int t, int T) { return (int)((int64_t)units * t / T); }
+
+// How many work items of one kv head's q, k and v are done in this chunk, over all layers: attention on that head waits for
+// its own inputs only, which saves a barrier a layer. One cache line each.
+typedef struct infc_ready {
+    _Atomic uint32_t done;
+    uint8_t pad[60];
+} infc_ready;
+
+static inline void infc_signal(infc_ready *r) { atomic_fetch_add_explicit(&r->done, 1, memory_order_release); }
+
+// Waits until `target` items are done. The waiting thread has finished its own, so somebody else is running or wants to.
+static inline void infc_await(infc_ready *r, uint32_t target)
+{
+    for (int spins = 1; atomic_load_explicit(&r->done, memory_order_acquire) < target; spins++) {
+#if defined(__x86_64__)
+        __builtin_ia32_pause();
+#endif
+        if (spins % 256 == 0) sched_yield();  // more threads than cores: let the worker run
+    }
+}
 
 // A q8 value of `rows` x `width` in one buffer: int8, then d, s and ds, each (rows, width / 32).
 static inline infc_q8 infc_q8_view(uint8_t *base, size_t rows, size_t width)

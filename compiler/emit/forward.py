@@ -24,7 +24,8 @@ _TITLES = {
 def f32_literal(x: float) -> str:
     """A C99 hex literal of ``x`` rounded to f32: the same bits everywhere."""
     mantissa, exponent = float(struct.unpack("<f", struct.pack("<f", x))[0]).hex().split("p")
-    return f"{mantissa.rstrip('0')}0p{exponent}f" if mantissa.endswith("0") else f"{mantissa}p{exponent}f"
+    mantissa = mantissa.rstrip("0")
+    return f"{mantissa}{'0' if mantissa.endswith('.') else ''}p{exponent}f"
 
 
 class ForwardContext:
@@ -84,9 +85,17 @@ class ForwardContext:
             "mmacs": f"{sum(lin.n * lin.k for lin in phase.linears) / 1e6:.2f}",
             "head_units": head_units,
             "q_units": group * head_units,
-            "group_units": (group + 2) * head_units,
+            "group_units": self._group_units(phase.linears[0].panels_per_unit),
             "q_scale": f32_literal(1.0 / math.sqrt(c.head_dim)),
         }
+
+    def _group_units(self, panels_per_unit: int) -> int:
+        """Work items of the q, k and v of one kv head."""
+        c = self.config
+        return (c.n_heads // c.n_kv_heads + 2) * (c.head_dim // 16 // panels_per_unit)
+
+    def _qkv_unit(self) -> int:
+        return next(p.linears[0].panels_per_unit for k in self.tp.kinds for p in k.phases if p.kind == "qkv")
 
     def _attention(self, phase: Phase) -> dict[str, Any]:
         c = self.config
@@ -98,6 +107,7 @@ class ForwardContext:
             "quantize": phase.quantize,
             "source": phase.source,
             "target": phase.target,
+            "group_units": self._group_units(self._qkv_unit()),
             "kv_bytes_per_position": self.plan.kv.part_bytes // self.plan.kv.page_size * c.n_kv_heads,
         }
 
@@ -171,4 +181,4 @@ class ForwardContext:
         }
 
     def _layer_buffers(self) -> set[str]:
-        return {p.target for k in self.tp.kinds for p in k.phases if p.kind == "norm"}
+        return {p.target for k in self.tp.kinds for p in k.phases if p.kind in ("norm", "quantize")}

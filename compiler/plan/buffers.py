@@ -10,7 +10,7 @@ from infc.ir.graph import Graph, Value
 from infc.plan.memory import ArenaPlan, Lifetime, plan_arena
 from infc.plan.plan import Buffer, TargetPlan
 
-GEMM_SCRATCH = "INFC_GEMM_SCRATCH_BYTES"  # known to the C headers, added there
+READY_BYTES = 64  # sizeof(infc_ready), one per kv head
 
 
 def buffer_name(value: str) -> str:
@@ -20,8 +20,8 @@ def buffer_name(value: str) -> str:
 
 
 def _is_private(op: o.Op) -> bool:
-    """Norms are cheaper than a barrier while M is small: each thread makes its own copy of their result."""
-    return isinstance(op, o.NormQuantize | o.RmsNorm)
+    """Work on whole rows is cheaper than a barrier while M is small: each thread makes its own copy of the result."""
+    return isinstance(op, o.NormQuantize | o.RmsNorm | o.Quantize)
 
 
 def assign_buffers(
@@ -58,6 +58,7 @@ def assign_buffers(
         always = name in everywhere or name not in first
         lo, hi = (0, len(steps)) if always else (first[name], last[name])
         lifetimes.append(Lifetime(name, b.size, lo, hi))
+    lifetimes.append(Lifetime("ready", READY_BYTES * graph.config.n_kv_heads, 0, len(steps)))
     private = [
         Lifetime(b.name, Buffer(b.name, b.width, b.dtype, small_rows).size, 0, 0)
         for b in (buffers[buffer_name(op.outputs[0])] for op in (*layers, *after) if _is_private(op))
