@@ -20,7 +20,9 @@ int infc_mask_get(infc_cpu_mask *out) {
     }
     int n = 0;
     for (int i = 0; i < INFC_CPU_WORDS; i++) n += __builtin_popcountl(out->word[i]);
-    return n > 0 ? n : 1;
+    if (n > 0) return n;
+    out->word[0] = 1;
+    return 1;
 }
 
 // Reads a small text file into a NUL-terminated buffer; returns its length, -1 if it cannot be read.

@@ -33,6 +33,7 @@ enum {
     LINE = 128,             // two cache lines: the adjacent-line prefetcher pairs them
     FLAT_MAX = 6,           // threads up to which everybody watches everybody
     SPIN_NS = 40000,        // about the time two futex calls and a wake-up cost
+    IDLE_SPIN = 4,          // times longer between runs: sampling and printing a token takes about 100 us
     SPIN_CROWDED = 20,      // pauses, when there are more threads than CPUs: spinning only delays the one waited for
     STACK_BYTES = 512 << 10 // kernels keep their data in the arena; the sanitizers need most of this
 };
@@ -125,7 +126,7 @@ static void *worker_main(void *arg) {
     infc_team *team = self->team;
     if (self->cpu >= 0) bind_to(self->cpu);
     for (unsigned epoch = 1;; epoch++) {
-        wait_for(&team->start, epoch, team->spins);
+        wait_for(&team->start, epoch, IDLE_SPIN * team->spins);
         if (!team->fn) return NULL;
         const uint64_t fp = infc_fp_enter();
         team->fn(team->arg, self->index, team->n);
