@@ -17,6 +17,7 @@ DEFAULT_CTX = 4096
 _LATER_TARGETS = ("amx", "neon")
 _LATER_KV = ("q8_0", "q4_0")
 _MAX_POSITIONS = 1 << 30
+_RESERVED = ("src", "manifest.json", "weights.blob", "plan.txt")  # other names in an artifact's folder
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,99}")
 
 
@@ -79,6 +80,8 @@ class CompileOptions:
             raise refuse(f"unknown stage {self.stop_after!r}", f"known: {', '.join(STAGES)}")
         if self.name is not None and not _NAME.fullmatch(self.name):
             raise refuse("the name must be 1 to 100 letters, digits, '.', '_', '+' or '-'", repr(self.name))
+        if self.name in _RESERVED:
+            raise refuse("the name is one of an artifact's own files", repr(self.name))
         for key, low, high in (
             ("ctx", 1, _MAX_POSITIONS), ("kv_tokens", 1, _MAX_POSITIONS), ("max_seqs", 1, 65536),
             ("max_rows", 1, 4096), ("jobs", 1, 1024), ("cache_gb", 0, 1 << 20),
@@ -122,4 +125,4 @@ def default_name(model: Path) -> str:
     """A file name made into an artifact's name; never anything from inside the model file."""
     stem = model.name[:-5] if model.name.lower().endswith(".gguf") else model.name
     name = re.sub(r"[^A-Za-z0-9._+-]", "_", stem).lstrip(".+-")[:100]
-    return name or "model"
+    return name + "_" if name in _RESERVED else name or "model"

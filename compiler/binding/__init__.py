@@ -1,1 +1,1 @@
-"""Part of infc."""
+"""Python over the emitted library's C interface, through cffi."""

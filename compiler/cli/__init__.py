@@ -1,1 +1,1 @@
-"""Part of infc."""
+"""The ``infc`` command."""
