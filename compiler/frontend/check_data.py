@@ -6,6 +6,7 @@ A float is not finite when its exponent bits are all set, so the largest exponen
 from __future__ import annotations
 
 import numpy as np
+
 from infc.errors import InputError
 from infc.frontend.gguf import Bytes, ModelFile, TensorInfo
 
@@ -30,9 +31,7 @@ def check(model: ModelFile, warnings: list[str]) -> None:
             _check_scales(t, data, warnings)
     factors = model.tensors.get("rope_freqs.weight")
     if factors is not None and float(model.data(factors.name).view("<f4").min()) <= 0:
-        raise InputError(
-            "G34", "a RoPE factor that is not positive", f"tensor {factors.name}: offset {factors.offset}"
-        )
+        raise InputError("G34", "a RoPE factor that is not positive", f"tensor {factors.name}: offset {factors.offset}")
 
 
 def _check_floats(t: TensorInfo, data: Bytes) -> None:

@@ -34,18 +34,14 @@ def check(model: ModelFile, config: ModelConfig) -> None:
     _check_layer_count(model, config)
     embedding = model.tensors.get("token_embd.weight")
     if embedding is not None and embedding.ne[0] != config.dim:
-        raise InputError(
-            "G32", f"width {config.dim} stated, {embedding.ne[0]} found", "tensor token_embd.weight"
-        )
+        raise InputError("G32", f"width {config.dim} stated, {embedding.ne[0]} found", "tensor token_embd.weight")
     known = set()
     for rule in RULES[config.arch](config):
         known.add(rule.name)
         _check_one(model, rule)
     for name, t in model.tensors.items():
         if name not in known:
-            raise InputError(
-                "G59", f"a tensor that {config.arch} does not have", f"tensor {name}: offset {t.offset}"
-            )
+            raise InputError("G59", f"a tensor that {config.arch} does not have", f"tensor {name}: offset {t.offset}")
     _check_file_type(model, config.arch)
 
 

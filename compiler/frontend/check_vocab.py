@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import numpy as np
+
 from infc.errors import InputError
 from infc.frontend.gguf import ModelFile
 from infc.frontend.keys import Keys
@@ -41,9 +42,7 @@ def _check_kind(keys: Keys) -> str:
     """The pre-tokenizer's name. One that is unknown would split text wrongly without a sign, so it is refused."""
     kind = keys.string(_P + "model")
     if kind != "gpt2":
-        raise InputError(
-            "G76", f"tokenizer {kind!r} is not supported (gpt2, byte-level BPE, is)", f"key {_P}model"
-        )
+        raise InputError("G76", f"tokenizer {kind!r} is not supported (gpt2, byte-level BPE, is)", f"key {_P}model")
     pre = keys.string(_P + "pre", "")
     known = _pretokenizers()
     if pre not in known:
@@ -69,11 +68,7 @@ def _check_tokens(keys: Keys, limits: Limits) -> dict[str, int]:
         raise InputError("G70", f"tokens {i} and {ids[t]} are both {t[:40]!r}", f"key {key}")
     for i, t in enumerate(tokens):
         if not t or "\0" in t or len(t) > limits.token_bytes or len(t.encode()) > limits.token_bytes:
-            what = (
-                f"over {limits.token_bytes} bytes ({limits.flag('token_bytes')})"
-                if t and "\0" not in t
-                else "empty or with NUL"
-            )
+            what = f"over {limits.token_bytes} bytes ({limits.flag('token_bytes')})" if t and "\0" not in t else "empty or with NUL"
             raise InputError("G71", f"token {i} is {what}", f"key {key}")
     return ids
 
@@ -115,13 +110,9 @@ def _check_bytes(keys: Keys, tokens: dict[str, int], warnings: list[str]) -> Non
     needed = {9, 10, 13, *range(0x20, 0x7F), *range(0x80, 0xC0), *range(0xC2, 0xF1)}
     bad = needed.intersection(missing)
     if bad:
-        raise InputError(
-            "G73", f"{len(bad)} bytes of ordinary text have no token, as 0x{min(bad):02x}", f"key {_P}tokens"
-        )
+        raise InputError("G73", f"{len(bad)} bytes of ordinary text have no token, as 0x{min(bad):02x}", f"key {_P}tokens")
     if missing:
-        warnings.append(
-            f"{len(missing)} bytes have no token, as 0x{missing[0]:02x}: text with them cannot be represented"
-        )
+        warnings.append(f"{len(missing)} bytes have no token, as 0x{missing[0]:02x}: text with them cannot be represented")
 
 
 def _check_merges(keys: Keys, tokens: dict[str, int]) -> None:
@@ -134,9 +125,7 @@ def _check_merges(keys: Keys, tokens: dict[str, int]) -> None:
         if not (left and space and right) or " " in right:
             raise InputError("G74", f"merge {i} is not two tokens and a space: {merge[:40]!r}", f"key {key}")
         if left not in tokens or right not in tokens or left + right not in tokens:
-            raise InputError(
-                "G74", f"merge {i} has a part or a result that is no token: {merge[:40]!r}", f"key {key}"
-            )
+            raise InputError("G74", f"merge {i} has a part or a result that is no token: {merge[:40]!r}", f"key {key}")
 
 
 def _check_special(keys: Keys, n_tokens: int, pre: str) -> None:
@@ -147,6 +136,4 @@ def _check_special(keys: Keys, n_tokens: int, pre: str) -> None:
     # llama.cpp adds a begin token for llama-bpe unless told otherwise
     for name, default in (("bos", pre == "llama-bpe"), ("eos", False)):
         if keys.boolean(f"{_P}add_{name}_token", default) and not keys.has(f"{_P}{name}_token_id"):
-            raise InputError(
-                "G77", f"a {name} token is to be added but none is named", f"key {_P}{name}_token_id"
-            )
+            raise InputError("G77", f"a {name} token is to be added but none is named", f"key {_P}{name}_token_id")

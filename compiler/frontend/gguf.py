@@ -21,6 +21,7 @@ from typing import NoReturn
 
 import numpy as np
 from gguf.constants import GGML_QUANT_SIZES
+
 from infc.errors import InputError
 from infc.frontend.model_file import Array, Bytes, ModelFile, TensorInfo, Value
 from infc.limits import DEFAULT, Limits
@@ -82,14 +83,10 @@ def _check_file(fd: int, path: Path) -> os.stat_result:
     if not stat.S_ISREG(st.st_mode):
         raise InputError("G11", "not a regular file", str(path))
     if st.st_size < _HEADER_BYTES:
-        raise InputError(
-            "G01", f"a GGUF file has at least {_HEADER_BYTES} bytes, this one {st.st_size}", str(path)
-        )
+        raise InputError("G01", f"a GGUF file has at least {_HEADER_BYTES} bytes, this one {st.st_size}", str(path))
     hole = os.lseek(fd, 0, os.SEEK_HOLE)  # the file's end counts as a hole
     if hole < st.st_size:
-        raise InputError(
-            "G11", "a hole in the file (incomplete download? else: cp --sparse=never)", f"offset {hole}"
-        )
+        raise InputError("G11", "a hole in the file (incomplete download? else: cp --sparse=never)", f"offset {hole}")
     return st
 
 
@@ -307,13 +304,11 @@ class _Parser:
         for t in infos:
             padded = -(-t.nbytes // alignment) * alignment
             if padded > _U64_MAX:
-                self.fail(
-                    "G52", f"a size of {t.nbytes} bytes overflows when padded to {alignment}", t.name, data
-                )
+                self.fail("G52", f"a size of {t.nbytes} bytes overflows when padded to {alignment}", t.name, data)
             if padded > _I64_MAX:
                 self.fail("G51", f"a size of {t.nbytes} bytes overflows a signed stride", t.name, data)
             if t.offset != at:
-                other = _other_alignment(infos, alignment)
+                other = _other_alignment(infos)
                 if other:
                     self.fail(
                         "G58",
@@ -321,9 +316,7 @@ class _Parser:
                         t.name,
                         t.offset,
                     )
-                self.fail(
-                    "G56", f"data at {t.offset} of the data section, expected at {at}", t.name, t.offset
-                )
+                self.fail("G56", f"data at {t.offset} of the data section, expected at {at}", t.name, t.offset)
             at += padded
             if at > _I64_MAX:
                 self.fail("G53", "the sum of the tensors' sizes overflows", t.name, data)
@@ -331,16 +324,14 @@ class _Parser:
         if data + last > self.size and infos:
             bad = next(t for t in infos if data + t.offset + t.nbytes > self.size)
             need = data + last - self.size
-            self.fail(
-                "G57", f"the file is {need} bytes too short for its tensors", bad.name, data + bad.offset
-            )
+            self.fail("G57", f"the file is {need} bytes too short for its tensors", bad.name, data + bad.offset)
         if self.size > data + at:
             self.fail("G10", f"{self.size - data - at} bytes after the last tensor", "end of data", data + at)
         for t in infos:
             self.out.tensors[t.name] = TensorInfo(t.name, t.type, t.ne, data + t.offset, t.nbytes)
 
 
-def _other_alignment(infos: list[TensorInfo], alignment: int) -> int:
+def _other_alignment(infos: list[TensorInfo]) -> int:
     """The power of two that the offsets are consistent with, or 0: tells a wrong key from wrong offsets."""
     for shift in range(17):
         a = 1 << shift
@@ -350,6 +341,5 @@ def _other_alignment(infos: list[TensorInfo], alignment: int) -> int:
                 break
             at += -(-t.nbytes // a) * a
         else:
-            if a != alignment:
-                return a
+            return a  # never ``alignment``: some offset contradicts that one
     return 0

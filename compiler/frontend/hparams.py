@@ -15,9 +15,7 @@ from infc.frontend.keys import Keys
 from infc.limits import Limits
 
 # Keys of an architecture that change no number this compiler computes.
-_INERT = frozenset(
-    {".vocab_size", ".tensor_data_layout", ".rope.scaling.finetuned", ".rope.scaling.original_context_length"}
-)
+_INERT = frozenset({".vocab_size", ".tensor_data_layout", ".rope.scaling.finetuned", ".rope.scaling.original_context_length"})
 # Keys that would change the arithmetic, with the value that means "off".
 _NEUTRAL: dict[str, float] = {
     ".attention.causal": 1,
@@ -44,9 +42,7 @@ def config(model: ModelFile, limits: Limits, warnings: list[str]) -> ModelConfig
     reader = ARCHITECTURES.get(arch)
     if reader is None:
         names = ", ".join(sorted(ARCHITECTURES))
-        raise InputError(
-            "G25", f"architecture {arch!r} is not supported (supported: {names})", "key general.architecture"
-        )
+        raise InputError("G25", f"architecture {arch!r} is not supported (supported: {names})", "key general.architecture")
     keys = Keys(model, arch)
     kind = keys.string("general.type", "model")
     if kind != "model":
@@ -76,9 +72,7 @@ def _check_split(keys: Keys) -> None:
         raise InputError("G28", f"file {values.get('split.no', 0)} of {count}", "key split.no")
     n = len(keys.model.tensors)
     if values.get("split.tensors.count", n) != n:
-        raise InputError(
-            "G28", f"{values['split.tensors.count']} tensors stated, {n} found", "key split.tensors.count"
-        )
+        raise InputError("G28", f"{values['split.tensors.count']} tensors stated, {n} found", "key split.tensors.count")
 
 
 def _check_unused(keys: Keys, used: frozenset[str], warnings: list[str]) -> None:
@@ -89,9 +83,7 @@ def _check_unused(keys: Keys, used: frozenset[str], warnings: list[str]) -> None
         short = key.removeprefix(keys.arch)
         if short in _NEUTRAL:
             if not isinstance(value, int | float) or float(value) != _NEUTRAL[short]:
-                raise InputError(
-                    "G25", f"a variant of {keys.arch} that is not supported: {value!r}", f"key {key}"
-                )
+                raise InputError("G25", f"a variant of {keys.arch} that is not supported: {value!r}", f"key {key}")
         elif short not in used and short not in _INERT:
             warnings.append(f"key {key} is not known and ignored")
 
@@ -164,15 +156,11 @@ def _llama(keys: Keys, limits: Limits) -> tuple[ModelConfig, frozenset[str]]:
 def _head_dim(keys: Keys, dim: int, n_heads: int) -> int:
     """``attention.key_length``, by default dim / n_heads. Values must be as wide as keys."""
     if not keys.has(".attention.key_length") and dim % n_heads:
-        raise InputError(
-            "G31", f"width {dim} does not divide by {n_heads} heads", "key .attention.head_count"
-        )
+        raise InputError("G31", f"width {dim} does not divide by {n_heads} heads", "key .attention.head_count")
     head_dim = keys.u32(".attention.key_length", "G31", 1, default=dim // n_heads)
     value_dim = keys.u32(".attention.value_length", "G31", 1, default=dim // n_heads)
     if value_dim != head_dim:
-        raise InputError(
-            "G31", f"heads of {head_dim} for keys and {value_dim} for values", "key .attention.value_length"
-        )
+        raise InputError("G31", f"heads of {head_dim} for keys and {value_dim} for values", "key .attention.value_length")
     if n_heads * head_dim >= 2**31:
         raise InputError("G31", f"{n_heads} heads of {head_dim} dimensions", "key .attention.key_length")
     return head_dim
@@ -186,9 +174,7 @@ def _vocab_size(keys: Keys, limits: Limits) -> int:
         raise InputError("G67", what, "key tokenizer.ggml.tokens")
     stated = keys.u32(".vocab_size", "G41", 1, default=n)
     if stated != n:
-        raise InputError(
-            "G41", f"a vocabulary of {stated} stated, {n} tokens found", f"key {keys.full('.vocab_size')}"
-        )
+        raise InputError("G41", f"a vocabulary of {stated} stated, {n} tokens found", f"key {keys.full('.vocab_size')}")
     return n
 
 
@@ -196,9 +182,7 @@ def _rope_scaling(keys: Keys, n_ctx: int) -> RopeScaling | None:
     """Linear scaling, or None. Llama-3's factors are a tensor (rope_freqs.weight); yarn and longrope are refused."""
     kind = keys.string(".rope.scaling.type", "linear")
     if kind not in ("none", "linear"):
-        raise InputError(
-            "G34", f"rope scaling {kind!r} is not supported (none and linear are)", "key .rope.scaling.type"
-        )
+        raise InputError("G34", f"rope scaling {kind!r} is not supported (none and linear are)", "key .rope.scaling.type")
     key = ".rope.scaling.factor" if keys.has(".rope.scaling.factor") else ".rope.scale_linear"
     factor = keys.f32(key, "G34", lambda x: x >= 0, 1.0)
     if kind == "none" or factor in (0.0, 1.0):  # llama.cpp reads a factor of 0 as none
@@ -213,9 +197,7 @@ def _check_experts(keys: Keys, limits: Limits) -> None:
     if count > 0 and used == 0:
         raise InputError("G37", f"none of {count} experts is used", "key .expert_used_count")
     if count > 0:
-        raise InputError(
-            "G37", f"mixture of experts ({used} of {count}) is not supported yet", "key .expert_count"
-        )
+        raise InputError("G37", f"mixture of experts ({used} of {count}) is not supported yet", "key .expert_count")
 
 
 def _check_window(keys: Keys, n_ctx: int) -> None:
@@ -228,9 +210,7 @@ def _check_window(keys: Keys, n_ctx: int) -> None:
             "key .attention.sliding_window",
         )
     if keys.has(".attention.sliding_window_pattern"):
-        raise InputError(
-            "G39", "a sliding window pattern is not supported yet", "key .attention.sliding_window_pattern"
-        )
+        raise InputError("G39", "a sliding window pattern is not supported yet", "key .attention.sliding_window_pattern")
 
 
 ARCHITECTURES: dict[str, Callable[[Keys, Limits], tuple[ModelConfig, frozenset[str]]]] = {"llama": _llama}

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 
 import numpy as np
+
 from infc.errors import InputError
 from infc.frontend.gguf import ModelFile
 
@@ -35,9 +36,7 @@ class Keys:
             raise InputError("G26", f"must be of type {kind}, not {found}", f"key {key}")
         return self.model.kv[key]
 
-    def u32(
-        self, key: str, code: str, low: int = 0, high: int = 2**31 - 1, default: int | None = None
-    ) -> int:
+    def u32(self, key: str, code: str, low: int = 0, high: int = 2**31 - 1, default: int | None = None) -> int:
         value = self._get(key, "u32", default)
         assert isinstance(value, int)
         if not low <= value <= high:
@@ -74,9 +73,7 @@ class Keys:
             return self.u32(key, code, low, default=default)
         values = np.asarray(self.model.kv[name])
         if len(values) != n:
-            raise InputError(
-                "G33" if code == "G33" else "G40", f"{len(values)} values for {n} layers", f"key {name}"
-            )
+            raise InputError("G33" if code == "G33" else "G40", f"{len(values)} values for {n} layers", f"key {name}")
         first = int(values[0])
         if first < low or bool((values != first).any()):
             raise InputError(

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Self, TypeAlias
 
 import numpy as np
+
 from infc.errors import InputError
 
 Array: TypeAlias = "np.ndarray[tuple[int], np.dtype[np.generic]]"
@@ -69,7 +70,5 @@ class ModelFile:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None) -> None:
         self.close()
