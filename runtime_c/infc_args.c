@@ -110,7 +110,8 @@ static int parse_real(const option *o, const char *name, const char *text, float
     double value = 0;
     int ok = is_number_text(text, "+-.eE0123456789");  // strtod also takes hex, inf and nan
     if (ok) value = strtod(text, &end);
-    if (!ok || end == text || *end != '\0' || !isfinite(value)) return infc_complain(INFC_EXIT_INPUT, "option %s: '%.60s' is not a number", name, text);
+    if (!ok || end == text || *end != '\0' || !isfinite(value))
+        return infc_complain(INFC_EXIT_INPUT, "option %s: '%.60s' is not a number", name, text);
     if (value < o->min || value > o->max) return bad_range(name, text, o->min, o->max);
     *out = (float)value;
     return INFC_EXIT_OK;
@@ -191,7 +192,8 @@ static int bench_defaults(infc_args *a) {
 // The operand of tokenize is a text, of perplexity a file.
 static int take_operand(infc_args *a, const char *text) {
     const char **slot = a->command == INFC_TOKENIZE ? &a->prompt : a->command == INFC_PERPLEXITY ? &a->file : NULL;
-    if (slot == NULL || *slot != NULL) return infc_complain(INFC_EXIT_INPUT, "unexpected argument '%.100s'; see %s --help", text, infc_name());
+    if (slot == NULL || *slot != NULL)
+        return infc_complain(INFC_EXIT_INPUT, "unexpected argument '%.100s'; see %s --help", text, infc_name());
     *slot = text;
     return INFC_EXIT_OK;
 }

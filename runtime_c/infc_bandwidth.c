@@ -20,7 +20,8 @@
 // Reads size bytes at p, size a multiple of 4096; returns something that depends on all of them.
 typedef uint64_t (*reader)(const unsigned char *p, size_t size);
 
-// xor of `streams` places of the buffer at once; each step reads one cache line of each. Prefetch distance in bytes, 0: left to the hardware.
+// xor of `streams` places of the buffer at once; each step reads one cache line of each.
+// Prefetch distance in bytes, 0: left to the hardware.
 #define READER(name, features, lane_bytes, streams, distance)                                                  \
     TARGET(features) static uint64_t name(const unsigned char *p, size_t size) {                               \
         typedef uint64_t vec __attribute__((vector_size(lane_bytes)));                                         \

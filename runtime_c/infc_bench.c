@@ -41,6 +41,9 @@ static int add_test(bench *b, infc_bench_test t) {
     return t.seconds && t.read_bw ? INFC_EXIT_OK : infc_complain(INFC_EXIT_LIMIT, "out of memory");
 }
 
+// Forward passes that n rows take.
+static int32_t chunks(const bench *b, int32_t n) { return (n + b->s.ubatch - 1) / b->s.ubatch; }
+
 // Positions that `seqs` sequences may take each, by context and by pages.
 static int32_t room(const infc_info *i, int32_t seqs) {
     int64_t by_pages = (int64_t)(i->n_pages / seqs) * i->page_size;
@@ -57,7 +60,7 @@ static int plan_tests(bench *b, int32_t threads) {
         if (n > most) infc_note("pp%d does not fit the context: pp%d instead", n, most);
         if (n > most) n = most;
         if (n > b->max_prompt) b->max_prompt = n;
-        if (n > 0) code = add_test(b, (infc_bench_test){INFC_BENCH_PROMPT, n, (n + b->s.ubatch - 1) / b->s.ubatch, n, threads, NULL, NULL});
+        if (n > 0) code = add_test(b, (infc_bench_test){INFC_BENCH_PROMPT, n, chunks(b, n), n, threads, NULL, NULL});
     }
     for (size_t k = 0; k < a->bench_gens.n && code == INFC_EXIT_OK; k++) {
         int32_t n = a->bench_gens.data[k], most = room(i, 1);
@@ -75,7 +78,7 @@ static int plan_tests(bench *b, int32_t threads) {
             continue;
         }
         if (n > b->max_batch) b->max_batch = n;
-        code = add_test(b, (infc_bench_test){INFC_BENCH_BATCH, n, steps * ((n + b->s.ubatch - 1) / b->s.ubatch), steps * n, threads, NULL, NULL});
+        code = add_test(b, (infc_bench_test){INFC_BENCH_BATCH, n, steps * chunks(b, n), steps * n, threads, NULL, NULL});
     }
     return code;
 }
@@ -99,7 +102,8 @@ static int run_decode(bench *b, int32_t n, int32_t steps, uint32_t *state) {
         b->seqs[open] = rc;
     }
     for (int32_t pos = 0; rc >= 0 && pos < steps && infc_stop_signal == 0; pos++) {
-        for (int32_t i = 0; i < n; i++) b->rows[i] = (infc_row){b->seqs[i], pos, next_token(state, b->s.info.vocab_size), INFC_ROW_LOGITS};
+        for (int32_t i = 0; i < n; i++)
+            b->rows[i] = (infc_row){b->seqs[i], pos, next_token(state, b->s.info.vocab_size), INFC_ROW_LOGITS};
         rc = infc_step(b->s.model, b->rows, n, b->logits, NULL);
     }
     int code = rc < 0 ? infc_complain_api(rc) : INFC_EXIT_OK;
@@ -179,7 +183,8 @@ static void measure_process(const infc_args *a, infc_bench_process *p) {
     int reps = a->reps < 64 ? a->reps : 64, done = 0;
     infc_startup one;
     format_int(threads, a->bench_threads.data[0]);
-    char *start[] = {(char *)infc_name(), "--tokens", "1,2,3,4", "-n", "1", "-t", threads, "--temp", "0", "--print-ids", "--ignore-eos", NULL, NULL, NULL};
+    char *start[] = {(char *)infc_name(), "--tokens", "1,2,3,4", "-n", "1", "-t", threads, "--temp", "0",
+                     "--print-ids", "--ignore-eos", NULL, NULL, NULL};
     if (a->isa != NULL) start[11] = "--isa", start[12] = (char *)a->isa;
     p->first_byte_s = -1;
     if (infc_startup_measure(start, &one) != 0) return;  // the first run warms the page cache
@@ -208,7 +213,8 @@ int infc_cmd_bench(const infc_args *a) {
     uint64_t stream_bytes = 0;
     int code = INFC_EXIT_OK;
     measure_process(a, &process);
-    for (size_t k = 0; k < a->bench_threads.n && code == INFC_EXIT_OK; k++) code = bench_threads(&b, a->bench_threads.data[k], &stream_bytes, &process);
+    for (size_t k = 0; k < a->bench_threads.n && code == INFC_EXIT_OK; k++)
+        code = bench_threads(&b, a->bench_threads.data[k], &stream_bytes, &process);
     if (code == INFC_EXIT_OK) code = infc_bench_report(a->format, b.tests, b.n_tests, a->reps, stream_bytes, &process);
     for (int k = 0; k < b.n_tests; k++) {
         free(b.tests[k].seconds);

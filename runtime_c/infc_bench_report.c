@@ -64,7 +64,8 @@ static void print_markdown(const infc_bench_test *tests, int n_tests, int reps, 
     infc_out_text(&out, "|----------|--------:|---------:|---------:|---------:|------:|----------:|-----------:|\n");
     for (int k = 0; k < n_tests; k++) {
         row r = row_of(&tests[k], reps, stream_bytes);
-        infc_out_format(&out, "| %-8s | %7d | %8.1f | %8.1f | %8.1f | %5.1f | %9.1f | ", r.name, tests[k].threads, r.tok_s, r.min, r.max, r.gb_s, r.read_gb_s);
+        infc_out_format(&out, "| %-8s | %7d | %8.1f | %8.1f | %8.1f | %5.1f | %9.1f | ", r.name, tests[k].threads, r.tok_s, r.min,
+                        r.max, r.gb_s, r.read_gb_s);
         // Memory is not what bounds a prompt, so a share of the read bandwidth would say nothing there.
         if (tests[k].kind == INFC_BENCH_PROMPT) infc_out_text(&out, "           |\n");
         else infc_out_format(&out, "%10.1f |\n", 100 * r.gb_s / r.read_gb_s);
@@ -74,11 +75,12 @@ static void print_markdown(const infc_bench_test *tests, int n_tests, int reps, 
 // These are no rows of the table: they go below it, or to stderr where stdout holds JSON.
 static void print_process(const infc_bench_process *p, int32_t threads) {
     if (p->first_byte_s >= 0)
-        infc_out_format(&out, "start to first token of a 4-token prompt: %.1f ms (%.1f to %.1f), %d thread%s\n", p->first_byte_s * 1e3, p->min_s * 1e3,
-                        p->max_s * 1e3, threads, threads == 1 ? "" : "s");
+        infc_out_format(&out, "start to first token of a 4-token prompt: %.1f ms (%.1f to %.1f), %d thread%s\n", p->first_byte_s * 1e3,
+                        p->min_s * 1e3, p->max_s * 1e3, threads, threads == 1 ? "" : "s");
     if (p->peak_rss > 0)
-        infc_out_format(&out, "peak RSS of a process with %d prompt tokens and %d decoded: %.1f MB = %.2f x (weights %.1f MB + KV pool %.1f MB)\n", p->n_prompt,
-                        p->n_gen, (double)p->peak_rss * 1e-6, (double)p->peak_rss / (double)(p->weights_bytes + p->kv_bytes),
+        infc_out_format(&out,
+                        "peak RSS of a process with %d prompt tokens and %d decoded: %.1f MB = %.2f x (weights %.1f MB + KV %.1f MB)\n",
+                        p->n_prompt, p->n_gen, (double)p->peak_rss * 1e-6, (double)p->peak_rss / (double)(p->weights_bytes + p->kv_bytes),
                         (double)p->weights_bytes * 1e-6, (double)p->kv_bytes * 1e-6);
 }
 

@@ -150,7 +150,8 @@ static int turn(chat *c, const infc_text *line, infc_text *answer) {
     if (code != INFC_EXIT_OK) return code;
     if (n_ids == 0) {
         drop_messages(c, c->n_messages - 1, 1);
-        c->status = infc_complain(INFC_EXIT_LIMIT, "this turn does not fit the context of %d positions: compile with a larger --ctx", c->s.info.n_ctx);
+        c->status = infc_complain(INFC_EXIT_LIMIT, "this turn does not fit the context of %d positions: compile with a larger --ctx",
+                                  c->s.info.n_ctx);
         return INFC_EXIT_OK;
     }
     code = catch_up(c, n_ids);
@@ -183,7 +184,8 @@ static int prepare(chat *c) {
     int code = infc_session_open(a, a->threads, 0, &c->s);
     if (code != INFC_EXIT_OK) return code;
     const infc_info *info = &c->s.info;
-    if (!info->has_chat) return infc_complain(INFC_EXIT_INPUT, "this model has no chat template that could be compiled; use %s -p TEXT", infc_name());
+    if (!info->has_chat)
+        return infc_complain(INFC_EXIT_INPUT, "this model has no chat template that could be compiled; use %s -p TEXT", infc_name());
     c->held = malloc((size_t)info->n_ctx * sizeof *c->held);
     c->ids = malloc((size_t)info->n_ctx * sizeof *c->ids);
     c->logits = malloc((size_t)info->vocab_size * sizeof *c->logits);

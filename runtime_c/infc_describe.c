@@ -35,7 +35,10 @@ static void info_json(const infc_session *s, const figure *f, const char *meta, 
     infc_json_put_text(&j, "isa", s->info.isa);
     infc_json_key(&j, "isas");
     infc_json_bracket(&j, '[');
-    for (int i = 0; i < infc_the_program.n_backends; i++) infc_json_string(&j, infc_the_program.backends[i].isa, strlen(infc_the_program.backends[i].isa));
+    for (int i = 0; i < infc_the_program.n_backends; i++) {
+        const char *isa = infc_the_program.backends[i].isa;
+        infc_json_string(&j, isa, strlen(isa));
+    }
     infc_json_bracket(&j, ']');
     infc_json_key(&j, "chat");
     infc_json_bool(&j, s->info.has_chat);

@@ -74,7 +74,8 @@ static int read_prompt(run *r) {
             return infc_complain(INFC_EXIT_INPUT, "token %d is not in the vocabulary of %d tokens", r->prompt[i], r->s.info.vocab_size);
     if (r->n_prompt == 0) return infc_complain(INFC_EXIT_INPUT, "the prompt is empty and the model adds no begin-of-text token");
     if (r->n_prompt > (size_t)r->s.info.n_ctx)
-        return infc_complain(INFC_EXIT_LIMIT, "the prompt has %zu tokens, the context holds %d: compile with a larger --ctx", r->n_prompt, r->s.info.n_ctx);
+        return infc_complain(INFC_EXIT_LIMIT, "the prompt has %zu tokens, the context holds %d: compile with a larger --ctx",
+                             r->n_prompt, r->s.info.n_ctx);
     return INFC_EXIT_OK;
 }
 
@@ -237,7 +238,8 @@ static void print_summary(const run *r) {
         infc_format_hash(hash, r->hash);
         infc_note("logits hash %s over %zu prompt positions", hash, r->n_prompt);
     }
-    infc_note("prompt %zu tokens %.1f tok/s | decode %d tokens %.1f tok/s, %.1f GB/s of weights | first token %.1f ms | %s, %d thread%s | seed %llu",
+    infc_note("prompt %zu tokens %.1f tok/s | decode %d tokens %.1f tok/s, %.1f GB/s of weights | first token %.1f ms | "
+              "%s, %d thread%s | seed %llu",
               r->n_prompt, rate((double)r->n_prompt, r->prompt_s), r->n_steps, rate(r->n_steps, r->decode_s), streamed_gb_s(r),
               r->first_token_s * 1e3, r->s.info.isa, r->s.info.threads, r->s.info.threads == 1 ? "" : "s",
               (unsigned long long)r->sampling.seed);

@@ -28,7 +28,8 @@ int infc_out_flush(infc_out *o);
 
 // One line on stderr: "NAME: ...", control bytes escaped.
 void infc_note(const char *format, ...) __attribute__((format(printf, 1, 2)));
-// One line on stderr: "NAME: error: ...", at most 300 bytes, control bytes escaped. Returns exit_code, so that a caller can `return infc_complain(...)`.
+// One line on stderr: "NAME: error: ...", at most 300 bytes, control bytes escaped. Returns exit_code, so that callers can write
+// `return infc_complain(...)`.
 int infc_complain(int exit_code, const char *format, ...) __attribute__((format(printf, 2, 3)));
 // The same with infc_last_error(), and the exit code that goes with the INFC_E* rc.
 int infc_complain_api(int rc);

@@ -38,7 +38,8 @@ static int take_logits(void *arg, int32_t first_pos, int32_t n, const float *log
     score *p = arg;
     for (int32_t i = 0; i < n; i++) {
         if (first_pos + i + 1 >= p->n_ctx) break;
-        double v = negative_log_likelihood(logits + (size_t)i * (size_t)p->s.info.vocab_size, p->s.info.vocab_size, p->window[first_pos + i + 1]);
+        const float *row = logits + (size_t)i * (size_t)p->s.info.vocab_size;
+        double v = negative_log_likelihood(row, p->s.info.vocab_size, p->window[first_pos + i + 1]);
         p->nll += v;
         p->nll2 += v * v;
         p->count++;
@@ -96,7 +97,8 @@ static int score_file(score *p, const infc_args *a, const char *text, size_t siz
     int code = infc_tokenize_new(&p->s, text, size, INFC_TOKENIZE_BOS, &p->ids, &p->n_ids);
     if (code != INFC_EXIT_OK) return code;
     size_t windows = p->n_ids / (size_t)p->n_ctx;
-    if (windows == 0) return infc_complain(INFC_EXIT_INPUT, "'%.100s' has %zu tokens, a window has %d: choose -c", a->file, p->n_ids, p->n_ctx);
+    if (windows == 0)
+        return infc_complain(INFC_EXIT_INPUT, "'%.100s' has %zu tokens, a window has %d: choose -c", a->file, p->n_ids, p->n_ctx);
     double start = infc_now();
     for (size_t w = 0; w < windows && infc_stop_signal == 0; w++) {
         code = score_window(p, w * (size_t)p->n_ctx, add_bos > 0);
@@ -118,7 +120,8 @@ int infc_cmd_perplexity(const infc_args *a) {
         int32_t most = p.s.info.n_ctx;
         p.n_ctx = a->n_ctx > 0 ? a->n_ctx : most < DEFAULT_WINDOW ? most : DEFAULT_WINDOW;
         p.first = p.n_ctx / 2;
-        if (p.n_ctx > most) code = infc_complain(INFC_EXIT_LIMIT, "option -c: the context holds %d positions: compile with a larger --ctx", most);
+        if (p.n_ctx > most)
+            code = infc_complain(INFC_EXIT_LIMIT, "option -c: the context holds %d positions: compile with a larger --ctx", most);
     }
     if (code == INFC_EXIT_OK) {
         p.rows = infc_logits_rows(&p.s, a);

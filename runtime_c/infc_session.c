@@ -53,7 +53,8 @@ int infc_read_input(int fd, const char *path, char **text, size_t *size) {
     size_t cap = 65536, n = 0;
     int code = INFC_EXIT_OK;
     // One byte more than the file has, so that its end is seen without growing.
-    if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size >= 0 && (uint64_t)st.st_size < input_max_bytes) cap = (size_t)st.st_size + 1;
+    if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size >= 0 && (uint64_t)st.st_size < input_max_bytes)
+        cap = (size_t)st.st_size + 1;
     char *data = malloc(cap);
     while (data != NULL) {
         if (n == cap) {
