@@ -35,7 +35,7 @@ enum {
     SPIN_NS = 40000,        // about the time two futex calls and a wake-up cost
     IDLE_SPIN = 4,          // times longer between runs: sampling and printing a token takes about 100 us
     SPIN_CROWDED = 20,      // pauses, when there are more threads than CPUs: spinning only delays the one waited for
-    STACK_BYTES = 512 << 10 // kernels keep their data in the arena; the sanitizers need most of this
+    STACK_BYTES = 1 << 20   // touched as needed; holds static TLS too, of which the sanitizers have 900 KB
 };
 
 typedef struct signal_line {
