@@ -1,0 +1,156 @@
+"""Regular expressions to tables: priority NFA, determinised with leftmost-first meaning, minimised.
+
+A DFA state is an ordered list of NFA threads, best first. Whether a match ends at a position is decided one character
+later, on reading the next class (or the end of the text): so a lookahead of one character is a condition on that class,
+and a thread that matches cuts off all threads behind it, as a backtracking matcher would never have reached them.
+A transition therefore is a pair (next state, "a match ended before this character"), and no state is marked.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from infc.errors import InputError
+from infc.tokenizer.charset import CharSet
+from infc.tokenizer.regex import Chars, Choice, Concat, Look, Node
+
+_MAX_NODES = 20_000
+MAX_STATES = 4_096
+DEAD, START = 0, 1
+
+
+@dataclass(frozen=True, slots=True)
+class Dfa:
+    """``rows[state][class]`` = (next state, matched before); the last column is the end of the text. 0 dead, 1 start."""
+
+    rows: tuple[tuple[tuple[int, bool], ...], ...]
+
+
+@dataclass(slots=True)
+class _Nfa:
+    """Nodes: ("chars", set, next), ("look", set, at_end, next), ("fork", nexts, best first), ("match",)."""
+
+    nodes: list[tuple[object, ...]] = field(default_factory=list)
+
+    def add(self, *node: object) -> int:
+        if len(self.nodes) >= _MAX_NODES:
+            raise InputError("G79", "pre-tokenizer pattern has too many parts", f"limit: {_MAX_NODES}")
+        self.nodes.append(node)
+        return len(self.nodes) - 1
+
+    def build(self, node: Node, after: int) -> int:
+        """The entry of ``node`` when ``after`` follows it."""
+        if isinstance(node, Chars):
+            return self.add("chars", node.set, after)
+        if isinstance(node, Look):
+            return self.add("look", node.set, node.at_end, after)
+        if isinstance(node, Concat):
+            for item in reversed(node.items):
+                after = self.build(item, after)
+            return after
+        if isinstance(node, Choice):
+            return self.add("fork", tuple(self.build(item, after) for item in node.items))
+        if node.high is None:
+            loop = self.add("fork", ())
+            self.nodes[loop] = ("fork", (self.build(node.item, loop), after))
+            entry = loop
+        else:
+            entry = after
+            for _ in range(node.high - node.low):
+                entry = self.add("fork", (self.build(node.item, entry), after))
+        for _ in range(node.low):
+            entry = self.build(node.item, entry)
+        return entry
+
+
+def char_sets(node: Node) -> list[CharSet]:
+    """The sets a tree tests characters against."""
+    if isinstance(node, Chars | Look):
+        return [node.set]
+    items = node.items if isinstance(node, Concat | Choice) else (node.item,)
+    return [s for item in items for s in char_sets(item)]
+
+
+def determinize(node: Node, n_classes: int, members: dict[CharSet, frozenset[int]]) -> Dfa:
+    """The DFA of ``node`` over ``n_classes`` classes, where ``members`` gives each set as classes. Minimal."""
+    nfa = _Nfa()
+    match = nfa.add("match")
+    entry = nfa.build(node, match)
+    end = n_classes
+
+    def step(threads: tuple[int, ...], symbol: int) -> tuple[tuple[int, ...], bool]:
+        """Threads alive after ``symbol``, and whether a match ended before it."""
+        seen: set[int] = set()
+        alive: dict[int, None] = {}
+        stack = list(reversed(threads))
+        while stack:
+            at = stack.pop()
+            if at in seen:
+                continue
+            seen.add(at)
+            kind, *rest = nfa.nodes[at]
+            if kind == "match":
+                return tuple(alive), True
+            if kind == "fork":
+                stack.extend(reversed(rest[0]))  # type: ignore[call-overload]
+            elif kind == "look":
+                s, at_end, after = rest
+                if at_end if symbol == end else symbol in members[s]:  # type: ignore[index]
+                    stack.append(after)  # type: ignore[arg-type]
+            elif symbol != end and symbol in members[rest[0]]:  # type: ignore[index]
+                alive.setdefault(rest[1])  # type: ignore[arg-type]
+        return tuple(alive), False
+
+    # The start is kept apart from an equal list of threads met later: only there is an empty match an error.
+    numbers: dict[tuple[int, ...] | None, int] = {(): DEAD, None: START}
+    order: list[tuple[int, ...]] = [(), (entry,)]
+    rows: list[list[tuple[int, bool]]] = []
+    while len(rows) < len(order):
+        row = []
+        for symbol in range(n_classes + 1):
+            threads, matched = step(order[len(rows)], symbol)
+            if matched and len(rows) == START:
+                raise InputError("G76", "pre-tokenizer pattern not supported: it matches the empty string")
+            if threads not in numbers:
+                if len(order) >= MAX_STATES:
+                    raise InputError("G79", "pre-tokenizer pattern needs too many states", f"limit: {MAX_STATES}")
+                numbers[threads] = len(order)
+                order.append(threads)
+            row.append((numbers[threads], matched))
+        rows.append(row)
+    return minimize(rows)
+
+
+def minimize(rows: list[list[tuple[int, bool]]]) -> Dfa:
+    """Merge states that no text tells apart (Moore's refinement); dead and start keep their numbers."""
+    group = [0] * len(rows)
+    count = 1
+    while True:
+        keys: dict[tuple[object, ...], int] = {}
+        refined = [
+            keys.setdefault((group[s], *((group[t], m) for t, m in row)), len(keys)) for s, row in enumerate(rows)
+        ]
+        if len(keys) == count:
+            break
+        group, count = refined, len(keys)
+    if group[DEAD] == group[START]:
+        raise InputError("G76", "pre-tokenizer pattern not supported: it matches nothing")
+    numbers = {group[DEAD]: DEAD, group[START]: START}
+    for g in group:
+        numbers.setdefault(g, len(numbers))
+    first = {numbers[g]: s for s, g in reversed(list(enumerate(group)))}
+    return Dfa(tuple(tuple((numbers[group[t]], m) for t, m in rows[first[n]]) for n in range(len(numbers))))
+
+
+def cut_before(dfa: Dfa, single: frozenset[int]) -> Dfa:
+    """Fold an earlier split, one that makes each character of the classes ``single`` a piece of its own, into ``dfa``.
+
+    Such a character ends the text for the later split, and is a whole piece when it comes first.
+    """
+    accept = len(dfa.rows)
+    rows = [list(row) for row in dfa.rows]
+    for state, row in enumerate(rows):
+        for c in single:
+            row[c] = (accept, False) if state == START else row[-1]
+    rows.append([(DEAD, True)] * len(rows[0]))
+    return minimize(rows)

@@ -1,0 +1,53 @@
+"""The TOKENIZER section of the blob: a header, a directory, tables. ``runtime_c/infc_tokenizer.h`` reads the same layout.
+
+Little-endian. ``magic[8] | u32 version | u32 n_tables | HEADER u32s | n_tables x (u64 offset, u64 size)``, then the tables
+in the order of TABLES, each at a multiple of 64 bytes from the section's start. A table may be empty.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+
+import numpy as np
+
+MAGIC = b"INFCTOK1"
+VERSION = 1
+NONE = 0xFFFFFFFF
+
+HEADER = (
+    "vocab_size", "n_merges", "flags", "bos", "eos", "eot", "n_classes", "n_stages",
+    "merge_slots", "word_slots", "reserved0", "reserved1",
+)  # fmt: skip
+FLAG_ADD_BOS, FLAG_IGNORE_MERGES = 1, 2
+
+TABLES = (
+    "token_offsets",  # u32 (vocab_size + 1): token t is token_bytes[offsets[t] : offsets[t + 1]]
+    "token_bytes",  # u8
+    "token_flags",  # u8 (vocab_size): TOKEN_*
+    "byte_ids",  # u32 (256): the token of a single byte, or NONE
+    "merge_slots",  # u64 (home slots + overflow + 1): left << 44 | right << 24 | rank; all ones: empty; the last is empty
+    "merge_ids",  # u32 (n_merges): the token that a merge makes
+    "word_slots",  # u32 (home slots + overflow + 1): tokens by hash of their bytes; NONE: empty. Only with ignore_merges
+    "class_stage1",  # u16 (0x1100)
+    "class_stage2",  # u8
+    "split_states",  # u32 (n_stages): states of each stage's automaton
+    "split_rows",  # u16: the stages' rows one after another, n_classes + 1 entries a row
+    "added_all",  # an added-token automaton, see added.py: tokens found when special tokens are recognised
+    "added_user",  # the same for those found always
+)
+TOKEN_SPECIAL, TOKEN_EOG = 1, 2
+
+
+def pack(header: Mapping[str, int], tables: Mapping[str, np.ndarray | bytes]) -> bytes:
+    """The section. Every name of HEADER and TABLES must be given."""
+    head = struct.pack(f"<8sII{len(HEADER)}I", MAGIC, VERSION, len(TABLES), *(header[n] for n in HEADER))
+    body = bytearray()
+    directory = b""
+    base = -(-(len(head) + 16 * len(TABLES)) // 64) * 64
+    for name in TABLES:
+        data = tables[name]
+        raw = data if isinstance(data, bytes) else data.astype(data.dtype.newbyteorder("<")).tobytes()
+        directory += struct.pack("<QQ", base + len(body), len(raw))
+        body += raw + bytes(-len(raw) % 64)
+    return (head + directory).ljust(base, b"\0") + bytes(body)

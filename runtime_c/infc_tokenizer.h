@@ -1,0 +1,69 @@
+// infc_tokenizer.h: byte-level byte-pair encoding over the TOKENIZER section of the blob (compiler/tokenizer/section.py).
+//
+// Text is any bytes, NUL and invalid UTF-8 included; tokens decode to exactly those bytes. The one exception is a byte that the
+// vocabulary has no token for (SmolLM2 lacks 21 that never occur in common text): it is dropped, as HF `tokenizers` does.
+// An infc_tokenizer is pointers into the section, which must outlive it; it is never written after open, so threads may share it.
+#ifndef INFC_TOKENIZER_H
+#define INFC_TOKENIZER_H
+#include <stddef.h>
+#include <stdint.h>
+
+#include "infc.h"
+#include "infc_pretok.h"
+
+enum { INFC_TOKEN_NONE = -1 };
+
+// Added tokens, found in raw text by an automaton over bytes (compiler/tokenizer/added.py).
+typedef struct infc_added {
+    uint32_t n_states, n_classes;  // 0 states: no such tokens
+    const uint8_t *classes;        // (256)
+    const uint32_t *out;           // (n_states) the token that ends on entering a state, or ~0
+    const uint16_t *next;          // (n_states, n_classes) 0 dead, 1 start
+    int first;                     // the one byte that begins a token, or -1 if there are several
+    uint8_t begins[256];           // 1 for bytes that begin a token
+} infc_added;
+
+typedef struct infc_tokenizer {
+    uint32_t vocab_size, n_merges, merge_homes, n_merge_slots, word_homes, n_word_slots;
+    int32_t bos, eos, eot;  // INFC_TOKEN_NONE if the model has none
+    int add_bos, ignore_merges;
+    uint32_t n_token_bytes;
+    const uint32_t *token_offsets;  // (vocab_size + 1) into token_bytes
+    const uint8_t *token_bytes;
+    const uint8_t *token_flags;   // (vocab_size) bit 0: special, bit 1: ends a generation
+    const uint32_t *byte_ids;     // (256) or ~0
+    const uint64_t *merge_slots;  // (n_merge_slots) left << 44 | right << 24 | rank
+    const uint32_t *merge_ids;    // (n_merges) what a merge makes
+    const uint32_t *word_slots;   // (n_word_slots) tokens by hash of their bytes
+    infc_pretok pretok;
+    infc_added added_all, added_user;
+} infc_tokenizer;
+
+// Ids written so far; those past cap are counted, not written.
+typedef struct infc_ids {
+    int32_t *ids;
+    size_t cap, n;
+} infc_ids;
+
+// Checks the section's header, directory and small tables and points out into it. 0, or INFC_EFILE if it is not a tokenizer.
+// The large tables are checked where they are used: no content of the section makes a read out of bounds.
+int infc_tokenizer_open(const uint8_t *section, size_t size, infc_tokenizer *out);
+
+// Appends the tokens of text. flags: INFC_TOKENIZE_SPECIAL, INFC_TOKENIZE_BOS; user-defined tokens are always recognised.
+// 0, INFC_ENOMEM, or INFC_EFILE for a damaged table. O(n log n) for any text; memory only for words of over 64 bytes.
+int infc_tok_encode(const infc_tokenizer *t, const uint8_t *text, size_t size, uint32_t flags, infc_ids *out);
+
+// The next added token in text[from, size): its id and *begin, *end; INFC_TOKEN_NONE if there is none. special: 1 to look for
+// special tokens too, 0 for user-defined ones only.
+int32_t infc_tok_find_added(const infc_tokenizer *t, int special, const uint8_t *text, size_t from, size_t size, size_t *begin,
+                            size_t *end);
+
+// The bytes of a token, *size of them; NULL if id is no token.
+const uint8_t *infc_tok_bytes(const infc_tokenizer *t, int32_t id, size_t *size);
+
+// As infc_tokenize, infc_detokenize, infc_decode, infc_is_eog of infc.h, over a tokenizer; negative INFC_E* on failure.
+int infc_tok_tokenize(const infc_tokenizer *t, const uint8_t *text, size_t size, uint32_t flags, int32_t *ids, size_t cap);
+int infc_tok_detokenize(const infc_tokenizer *t, const int32_t *ids, size_t n, int special, uint8_t *out, size_t cap);
+int infc_tok_decode(const infc_tokenizer *t, infc_decoder *d, int32_t id, int special, uint8_t *out, size_t cap);
+int infc_tok_is_eog(const infc_tokenizer *t, int32_t id);
+#endif
