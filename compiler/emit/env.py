@@ -8,7 +8,7 @@ from typing import Any
 
 import jinja2
 
-from infc.version import VERSION
+from infc import __version__ as VERSION
 
 
 def banner(template: str) -> str:
