@@ -181,7 +181,7 @@ static int generate(run *r) {
     if (r->n_ids > 0) r->decode_s = infc_now() - start;
     if (code != INFC_EXIT_OK) return code;
     code = emit(r, &decoder, -1);
-    if (code == INFC_EXIT_OK && !a->json && (a->print_ids || r->tty)) {
+    if (code == INFC_EXIT_OK && !a->json && r->n_ids > 0 && (a->print_ids || r->tty)) {
         infc_out_bytes(&out, "\n", 1);
         code = infc_out_flush(&out);
     }

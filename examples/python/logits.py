@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 
-import infc
 import numpy as np
+
+import infc
 
 
 def main(artifact: str, text: str = "The cat sat on the mat") -> None:

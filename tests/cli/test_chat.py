@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pty
 import signal
 import subprocess
 from pathlib import Path
@@ -96,3 +97,17 @@ def test_ctrl_c_stops_the_answer_only(fake: Program) -> None:
     rest, _ = process.communicate(timeout=30)  # closes stdin
     assert process.returncode == 0
     assert (out + rest).replace(b"x", b"") == b"\n\n"
+
+
+def test_a_terminal_gets_a_prompt_on_stderr(fake: Program) -> None:
+    parent, child = pty.openpty()
+    command, env = [str(fake.path), "chat", "-n", "2", *GREEDY], fake.environment({"FAKE_SCRIPT": "x"})
+    process = subprocess.Popen(command, stdin=child, stdout=subprocess.PIPE, stderr=child, env=env)
+    os.close(child)
+    seen = b""
+    while not seen.endswith(b"> "):
+        seen += os.read(parent, 1024)
+    os.write(parent, b"hi\n\x04")  # a line, then end of input
+    out, _ = process.communicate(timeout=30)
+    os.close(parent)
+    assert (process.returncode, out) == (0, b"xx\n")
