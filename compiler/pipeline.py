@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,6 @@ from infc.binding.artifact import MANIFEST, Artifact
 from infc.errors import HostError, InfcError
 from infc.options import CompileOptions, default_name
 from infc.progress import Reporter, Silent
-from infc.report import plan_text
 from infc.toolchain import cache as cache_module
 from infc.toolchain import cc as cc_module
 from infc.toolchain import host, manifest, publish
@@ -40,6 +39,15 @@ def compile(path: str | os.PathLike[str], *, reporter: Reporter | None = None, *
     Raises InputError (bad file or option), LimitError, HostError or ToolchainError; then nothing was written.
     """
     return Driver(Path(path), CompileOptions.create(**options), reporter or Silent()).compile()
+
+
+@dataclass(frozen=True)
+class Sections:
+    """Sections TOKENIZER, CHAT (empty: no chat) and META of the blob."""
+
+    tokenizer: bytes
+    chat: bytes
+    meta: dict[str, object]
 
 
 class Driver:
@@ -112,6 +120,7 @@ class Driver:
 
         graphs = self.graphs(model, config)
         plan = self.plan(graphs[-1][1])
+        extra = self._sections(model, config)
         with publish.workspace(self.out) as work:
             parts, staged = work / "parts", work / "out"
             staged.mkdir()
@@ -122,7 +131,7 @@ class Driver:
             recipe = emit(plan, staged)
             # The weights are repacked while the C compiler works; training waits for them.
             with ThreadPoolExecutor(1) as pool:
-                blob_job = pool.submit(self._write_blob, plan, model, config, parts / BLOB)
+                blob_job = pool.submit(self._write_blob, plan, model, extra, parts / BLOB)
                 digest_job = pool.submit(file_sha256, self.path)
                 train = self._trainer(plan, parts / BLOB, blob_job) if self.options.pgo else None
                 built = build(Builder(recipe, work, self.cc, self.options.jobs), self.options.lto, train, self.reporter.stage)
@@ -196,14 +205,20 @@ class Driver:
             publish.publish(staged, self.out)
         return Artifact.open(self.out)
 
-    def _write_blob(self, plan: Plan, model: ModelFile, config: ModelConfig, path: Path) -> BlobInfo:
-        """Weights, tokenizer, chat template and description."""
+    def _sections(self, model: ModelFile, config: ModelConfig) -> Sections:
+        """What the blob holds beside the weights. A tokenizer infc does not know is refused here, before anything is written."""
         from infc.tokenizer.compile import compile_tokenizer
-        from infc.weights.blob import write_blob
 
+        self.reporter.stage("tokenizer")
         tokenizer = compile_tokenizer(model.kv, config.vocab_size)
         meta: dict[str, object] = {"name": config.name, "arch": config.arch, "file": self.path.name, "infc": __version__}
-        return write_blob(plan, model, path, tokenizer, b"", meta)
+        return Sections(tokenizer, b"", meta)
+
+    @staticmethod
+    def _write_blob(plan: Plan, model: ModelFile, extra: Sections, path: Path) -> BlobInfo:
+        from infc.weights.blob import write_blob
+
+        return write_blob(plan, model, path, extra.tokenizer, extra.chat, extra.meta)
 
     def _trainer(self, plan: Plan, path: Path, blob: Future[BlobInfo]) -> Train:
         from infc.toolchain.train import trainer
@@ -224,7 +239,9 @@ class Driver:
         for i, (stage, graph) in enumerate(graphs):
             (folder / f"ir.{i:02}.{stage}.txt").write_text(dump(graph), "utf-8")
         if plan is not None:
-            (folder / "plan.txt").write_text(plan_text(plan), "utf-8")
+            from infc.plan.describe import describe
+
+            (folder / "plan.txt").write_text(describe(plan), "utf-8")
 
     @property
     def cc(self) -> Compiler:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,6 @@ from infc.limits import Limits
 from infc.options import TARGETS, CompileOptions
 from infc.pipeline import Driver
 from infc.progress import Silent
-from infc.report import plan_text
 from infc.toolchain import host
 
 
@@ -41,6 +41,8 @@ def describe_plan(path: Path, batch: int, given: dict[str, Any]) -> str:
     """plan.txt of a model for ``batch`` sequences of ``ctx`` positions. Writes nothing."""
     if batch > given["max_seqs"]:
         given["max_seqs"] = batch
+    from infc.plan.describe import describe, memory_need
+
     options = CompileOptions.create(**given, stop_after="plan")
     driver = Driver(path, options, Silent())
     model, config = driver.read()
@@ -48,9 +50,14 @@ def describe_plan(path: Path, batch: int, given: dict[str, Any]) -> str:
         if options.kv_tokens is None:
             ctx = options.resolved(config.n_ctx_train).ctx
             assert ctx is not None  # resolved() decides it
-            driver = Driver(path, CompileOptions.create(**given, kv_tokens=ctx * batch, stop_after="plan"), Silent())
+            driver = Driver(path, CompileOptions.create(**(given | {"kv_tokens": ctx * batch}), stop_after="plan"), Silent())
         graph = driver.graphs(model, config)[-1][1]
-        return plan_text(driver.plan(graph)).rstrip()
+        plan = driver.plan(graph)
+        threads = len(os.sched_getaffinity(0))
+        need = memory_need(plan, plan.n_ctx, batch, threads)
+        sizes = [f"{f.name:<8} {getattr(need, f.name):>14}" for f in fields(need)] + [f"{'total':<8} {need.total:>14}"]
+        head = f"bytes for {batch} sequences of {plan.n_ctx} positions, {threads} threads"
+        return "\n".join([head, *sizes, "", describe(plan).rstrip()])
 
 
 def describe_targets() -> str:

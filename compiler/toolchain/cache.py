@@ -60,6 +60,8 @@ class Cache:
 
     def load(self, entry: Path, into: Path) -> bool:
         """Copy a valid entry's files to ``into``. A damaged entry is removed and counts as absent."""
+        if not entry.is_dir():
+            return False
         try:
             index = json.loads((entry / _INDEX).read_text("utf-8"))
             for name, (size, sha256) in index["files"].items():
@@ -70,8 +72,6 @@ class Cache:
                 target = into / name
                 target.parent.mkdir(parents=True, exist_ok=True)
                 copy_file(entry / "files" / name, target)
-        except FileNotFoundError:
-            return False
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             shutil.rmtree(entry, ignore_errors=True)
             return False

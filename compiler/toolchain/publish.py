@@ -8,7 +8,6 @@ import fcntl
 import os
 import shutil
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,25 +15,24 @@ from pathlib import Path
 from infc.errors import HostError, InputError
 
 _PREFIX = ".infc-build-"
-_LOCK = "lock"
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
-_UNLOCKED_GRACE_S = 60  # a folder without a lock file may be one that another compile is just creating
 
 
 @contextmanager
 def workspace(destination: Path) -> Iterator[Path]:
-    """A private folder on the destination's file system, removed at the end; those of dead processes are removed first."""
+    """A private folder on the destination's file system, removed at the end; those of dead processes are removed first.
+
+    The owner holds a lock on the folder itself, which ends with the process however it dies.
+    """
     parent = destination.parent
     try:
         parent.mkdir(parents=True, exist_ok=True)
         sweep(parent)
-        work = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
+        work, lock = _claim(parent)
     except OSError as e:
         raise HostError("H01", f"cannot write in {parent}", e.strerror or str(e)) from None
-    lock = os.open(work / _LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
         (work / "tmp").mkdir()
         yield work
     finally:
@@ -42,17 +40,30 @@ def workspace(destination: Path) -> Iterator[Path]:
         os.close(lock)
 
 
+def _open_folder(path: Path) -> int:
+    return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
+
+
+def _claim(parent: Path) -> tuple[Path, int]:
+    """A new locked folder. Another compile may sweep it before the lock is taken: then the next try."""
+    while True:
+        work = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
+        try:
+            lock = _open_folder(work)
+        except FileNotFoundError:
+            continue
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if work.is_dir():
+            return work, lock
+        os.close(lock)
+
+
 def sweep(parent: Path) -> None:
     """Remove the workspaces whose owner died. A living owner holds the lock."""
     for stale in parent.glob(_PREFIX + "*"):
         try:
-            lock = os.open(stale / _LOCK, os.O_RDWR | os.O_CLOEXEC)
+            lock = _open_folder(stale)
         except OSError:
-            try:
-                if time.time() - stale.stat().st_mtime > _UNLOCKED_GRACE_S:
-                    shutil.rmtree(stale, ignore_errors=True)
-            except OSError:
-                pass
             continue
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
