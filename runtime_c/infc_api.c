@@ -161,7 +161,6 @@ void infc_close(infc_model *m) {
     infc_region_close(&m->fork_mark);
     infc_region_close(&m->arena);
     infc_kv_close(&m->kv);
-    infc_text_close(m);
     infc_blob_close(&m->blob);
     free(m->rows);
     pthread_mutex_destroy(&m->lock);

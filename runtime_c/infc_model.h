@@ -10,9 +10,7 @@
 #include "infc_memory.h"
 #include "infc_program.h"
 #include "infc_threads.h"
-
-struct infc_tokenizer;
-struct infc_chat;
+#include "infc_tokenizer.h"
 
 struct infc_model {
     const infc_program *program;
@@ -32,13 +30,12 @@ struct infc_model {
     const int32_t **pages;
     float **logits, **hidden;
     uint8_t **scratch;            // (n_threads)
-    struct infc_tokenizer *tokenizer;  // NULL: none in the blob
-    struct infc_chat *chat;            // NULL: none in the blob
+    int has_tokenizer;            // 0: none in the blob
+    infc_tokenizer tokenizer;     // points into the blob
 };
 
 // Reads sections TOKENIZER and CHAT. Returns 0, INFC_EFILE or INFC_ENOMEM.
 int infc_text_open(infc_model *m);
-void infc_text_close(infc_model *m);
 // Fills bos_id, eos_id and has_chat.
 void infc_text_info(const infc_model *m, infc_info *out);
 

@@ -17,7 +17,7 @@ HERE = Path(__file__).resolve().parent
 # The runtime without the executable's own sources: what libNAME.so holds.
 SOURCES = [
     RUNTIME / f"infc_{stem}.c"
-    for stem in ("api", "kv", "blob", "sha256", "memory", "threads", "quota", "cpu", "error", "softmax", "sampler", "text")
+    for stem in ("api", "kv", "blob", "sha256", "memory", "threads", "quota", "cpu", "error", "softmax", "sampler", "text", "tokenizer", "pretok")
 ]
 FLAGS = ["-std=gnu11", "-Wall", "-Wextra", "-Werror", "-ffp-contract=off", "-fPIC", "-pthread", f"-I{RUNTIME}"]
 
