@@ -18,6 +18,8 @@ WORK = ROOT / "build" / ".replay"
 PACKAGES = ("templates", "runtime_c", "targets")  # they lie beside compiler/ and are imported below infc
 EMIT = """
 import sys
+# The editable install would lend a revision the modules that it lacks.
+sys.meta_path = [f for f in sys.meta_path if "editable" not in getattr(f, "__module__", "")]
 from infc import pipeline
 for model in sys.argv[2:]:
     name = model.rsplit("/", 1)[1].removesuffix(".gguf")
