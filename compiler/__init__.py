@@ -34,11 +34,15 @@ def compile(path: str | os.PathLike[str], *, reporter: Reporter | None = None, *
     return pipeline.compile(path, reporter=reporter, **options)
 
 
-def load(path: str | os.PathLike[str], *, threads: int = 0, isa: str | None = None) -> Model:
-    """Open an artifact folder in this process. ``threads`` 0: as many as affinity, quota and cores allow."""
+def load(path: str | os.PathLike[str], *, threads: int = 0, isa: str | None = None, ubatch: int = 0) -> Model:
+    """Open an artifact folder in this process.
+
+    ``threads`` 0: as many as affinity, quota and cores allow. ``isa``: one of those compiled in, else the best the host has.
+    ``ubatch``: rows of one forward chunk, 0 for the compiled maximum. Neither changes a bit of any result.
+    """
     from infc.binding.artifact import Artifact
 
-    return Artifact.open(path).load(threads=threads, isa=isa)
+    return Artifact.open(path).load(threads=threads, isa=isa, ubatch=ubatch)
 
 
 def __getattr__(name: str) -> Any:

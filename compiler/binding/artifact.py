@@ -51,8 +51,8 @@ class Artifact:
         """The shared library."""
         return self.path / f"lib{self.name}.so"
 
-    def load(self, threads: int = 0, isa: str | None = None) -> Model:
-        """Open the library in this process. ``threads`` 0: as many as affinity, quota and cores allow."""
+    def load(self, threads: int = 0, isa: str | None = None, ubatch: int = 0) -> Model:
+        """Open the library in this process. ``threads`` 0: as many as affinity, quota and cores allow; ``ubatch``: rows a chunk."""
         from infc.binding.model import Model
 
-        return Model(self.library, threads=threads, isa=isa)
+        return Model(self.library, threads=threads, isa=isa, ubatch=ubatch)

@@ -55,7 +55,7 @@ def abi_version() -> int:
 class Handle:
     """An open ``infc_model``. Calls run without the GIL; ``close`` waits for nobody: the last call that ends frees the model."""
 
-    def __init__(self, library: str | os.PathLike[str], threads: int, isa: str | None) -> None:
+    def __init__(self, library: str | os.PathLike[str], threads: int, isa: str | None, ubatch: int = 0) -> None:
         self.ffi = interface()
         path = os.path.abspath(library)
         try:
@@ -72,6 +72,7 @@ class Handle:
         options = self.ffi.new("infc_options *")
         options.size = self.ffi.sizeof("infc_options")
         options.threads = threads
+        options.ubatch = ubatch
         isa_text = self.ffi.new("char[]", isa.encode()) if isa is not None else self.ffi.NULL
         options.isa = isa_text
         out = self.ffi.new("infc_model **")

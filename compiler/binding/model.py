@@ -60,8 +60,8 @@ def _encode(text: str) -> bytes:
 class Model:
     """An open model. Use it as a context manager or call ``close``. Errors: see ``infc.errors``."""
 
-    def __init__(self, library: str | os.PathLike[str], threads: int = 0, isa: str | None = None) -> None:
-        self._handle = Handle(library, threads, isa)
+    def __init__(self, library: str | os.PathLike[str], threads: int = 0, isa: str | None = None, ubatch: int = 0) -> None:
+        self._handle = Handle(library, threads, isa, ubatch)
         self.info = self._read_info()
 
     def _read_info(self) -> Info:
