@@ -38,6 +38,8 @@ static const option options[] = {
     {"-p", "--n-prompt", NULL, BENCH, INTS, AT(bench_prompts), 0, INT32_MAX, "N,..", "prompt lengths to time (512); 0: none"},
     {"-n", "--n-gen", NULL, BENCH, INTS, AT(bench_gens), 0, INT32_MAX, "N,..", "tokens to decode (128); 0: none"},
     {"-b", "--batch", NULL, BENCH, INTS, AT(bench_batches), 0, 4096, "N,..", "sequences decoded together (1,2,4,8,16); 0: none"},
+    {"-d", "--n-depth", NULL, BENCH, INTS, AT(bench_depths), 0, INT32_MAX, "N,..",
+     "positions the context holds before a prompt or decode test starts (0)"},
     {"-t", "--threads", NULL, BENCH, INTS, AT(bench_threads), 1, 1024, "N,..", "thread counts (1)"},
     {"-r", "--repetitions", NULL, BENCH, INT, AT(reps), 1, 1000, "N", "runs of each test (5); the median is reported"},
     {"-o", "--output", NULL, BENCH, FORMAT, AT(format), 0, 0, "md|json", "format of the table"},
@@ -181,10 +183,11 @@ static int set_list(infc_ints *list, const int32_t *values, size_t n) {
 }
 
 static int bench_defaults(infc_args *a) {
-    static const int32_t prompts[] = {512}, gens[] = {128}, batches[] = {1, 2, 4, 8, 16}, threads[] = {1};
+    static const int32_t prompts[] = {512}, gens[] = {128}, batches[] = {1, 2, 4, 8, 16}, depths[] = {0}, threads[] = {1};
     int code = set_list(&a->bench_prompts, prompts, 1);
     if (code == INFC_EXIT_OK) code = set_list(&a->bench_gens, gens, 1);
     if (code == INFC_EXIT_OK) code = set_list(&a->bench_batches, batches, 5);
+    if (code == INFC_EXIT_OK) code = set_list(&a->bench_depths, depths, 1);
     if (code == INFC_EXIT_OK) code = set_list(&a->bench_threads, threads, 1);
     return code;
 }
@@ -252,6 +255,7 @@ void infc_args_free(infc_args *a) {
     free(a->bench_prompts.data);
     free(a->bench_gens.data);
     free(a->bench_batches.data);
+    free(a->bench_depths.data);
     free(a->bench_threads.data);
 }
 

@@ -35,7 +35,7 @@ typedef struct infc_args {
     int print_ids, logits_hash, json;
     const char *logits_out;
     // bench and perplexity
-    infc_ints bench_prompts, bench_gens, bench_batches, bench_threads;
+    infc_ints bench_prompts, bench_gens, bench_batches, bench_depths, bench_threads;
     int32_t reps, n_ctx;
     const char *format;  // "md" or "json"
 } infc_args;

@@ -10,8 +10,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { BATCH_STEPS = 32 };              // decode steps of a batch test
-static const double read_seconds = 0.03;  // of a bandwidth measurement
+enum {
+    BATCH_STEPS = 32,  // decode steps of a batch test
+    MAX_DEPTHS = 16
+};
+static const double read_seconds = 0.03;  // length of a bandwidth measurement
 
 typedef struct bench {
     const infc_args *args;
@@ -22,6 +25,8 @@ typedef struct bench {
     int32_t *ids, *seqs;     // (longest prompt), (largest batch)
     float *logits;           // (largest batch, vocab_size)
     int32_t max_batch, max_prompt;
+    int32_t kept[MAX_DEPTHS];  // (n_kept) sequences that hold the depths
+    int32_t n_kept, kept_pages;
 } bench;
 
 // Any token will do: every one costs the same. A fixed generator keeps runs alike.
@@ -41,83 +46,138 @@ static int add_test(bench *b, infc_bench_test t) {
     return t.seconds && t.read_bw ? INFC_EXIT_OK : infc_complain(INFC_EXIT_LIMIT, "out of memory");
 }
 
-// Forward passes that n rows take.
-static int32_t chunks(const bench *b, int32_t n) { return (n + b->s.ubatch - 1) / b->s.ubatch; }
-
-// Positions that `seqs` sequences may take each, by context and by pages.
-static int32_t room(const infc_info *i, int32_t seqs) {
-    int64_t by_pages = (int64_t)(i->n_pages / seqs) * i->page_size;
+// Positions that `seqs` new sequences may take each, by context and by the pages that the kept sequences leave.
+static int32_t room(const bench *b, int32_t seqs) {
+    const infc_info *i = &b->s.info;
+    int64_t by_pages = (int64_t)((i->n_pages - b->kept_pages) / seqs) * i->page_size;
     return by_pages < i->n_ctx ? (int32_t)by_pages : i->n_ctx;
 }
 
-// The tests that fit the program, for one thread count. A length that does not fit is cut, and its name says so.
-static int plan_tests(bench *b, int32_t threads) {
-    const infc_args *a = b->args;
+// Keys and values that rows first..first+n-1 of a sequence read.
+static uint64_t kv_read(const infc_info *i, int32_t first, int32_t n, int32_t rows_a_pass) {
+    uint64_t position = i->kv_bytes / ((uint64_t)i->n_pages * (uint64_t)i->page_size), positions = 0;
+    for (int32_t at = 0; at < n; at += rows_a_pass) {
+        int32_t end = at + rows_a_pass < n ? at + rows_a_pass : n;
+        positions += (uint64_t)first + (uint64_t)end;
+    }
+    return position * positions;
+}
+
+// One length that fits the program: cut if need be, and its name then says so.
+static int plan_sequence(bench *b, int kind, int32_t n, int32_t depth, int32_t base, int32_t threads) {
+    static const char *const names[] = {"pp", "tg"};
+    int32_t most = depth > 0 ? b->s.info.n_ctx - depth : room(b, 1);
+    if (n > most) infc_note("%s%d does not fit the context: %s%d instead", names[kind], n, names[kind], most);
+    if (n > most) n = most;
+    if (n <= 0) return INFC_EXIT_OK;
+    int32_t rows = kind == INFC_BENCH_PROMPT ? b->s.ubatch : 1;
+    if (kind == INFC_BENCH_PROMPT && n > b->max_prompt) b->max_prompt = n;
+    infc_bench_test t = {.kind = kind, .n = n, .depth = depth, .base = base, .tokens = n, .threads = threads};
+    t.steps = (n + rows - 1) / rows;
+    if (depth > 0) t.kv_bytes = kv_read(&b->s.info, depth, n, rows);
+    return add_test(b, t);
+}
+
+static int plan_batch(bench *b, int32_t n, int32_t threads) {
     const infc_info *i = &b->s.info;
-    int code = INFC_EXIT_OK;
-    for (size_t k = 0; k < a->bench_prompts.n && code == INFC_EXIT_OK; k++) {
-        int32_t n = a->bench_prompts.data[k], most = room(i, 1);
-        if (n > most) infc_note("pp%d does not fit the context: pp%d instead", n, most);
-        if (n > most) n = most;
-        if (n > b->max_prompt) b->max_prompt = n;
-        if (n > 0) code = add_test(b, (infc_bench_test){INFC_BENCH_PROMPT, n, chunks(b, n), n, threads, NULL, NULL});
+    int32_t steps = n <= i->max_seqs - b->n_kept ? room(b, n) : 0;
+    if (steps > BATCH_STEPS) steps = BATCH_STEPS;
+    if (steps == 0) {
+        infc_note("batch%d does not fit: the program holds %d sequences and %d pages", n, i->max_seqs, i->n_pages);
+        return INFC_EXIT_OK;
     }
-    for (size_t k = 0; k < a->bench_gens.n && code == INFC_EXIT_OK; k++) {
-        int32_t n = a->bench_gens.data[k], most = room(i, 1);
-        if (n > most) infc_note("tg%d does not fit the context: tg%d instead", n, most);
-        if (n > most) n = most;
-        if (n > 0) code = add_test(b, (infc_bench_test){INFC_BENCH_DECODE, n, n, n, threads, NULL, NULL});
+    if (n > b->max_batch) b->max_batch = n;
+    int32_t passes = steps * ((n + b->s.ubatch - 1) / b->s.ubatch);
+    infc_bench_test t = {.kind = INFC_BENCH_BATCH, .n = n, .base = -1, .steps = passes, .tokens = steps * n, .threads = threads};
+    return add_test(b, t);
+}
+
+// A sequence that holds `depth` positions for all tests of that depth. *base is its index, -1 if it does not fit.
+static int keep_sequence(bench *b, int32_t depth, int32_t *base) {
+    const infc_info *i = &b->s.info;
+    int32_t pages = (i->n_ctx + i->page_size - 1) / i->page_size;  // it may grow to the whole context
+    *base = -1;
+    if (depth >= i->n_ctx || b->kept_pages + pages > i->n_pages || b->n_kept + 1 > i->max_seqs) {
+        infc_note("depth %d does not fit: a context has %d positions, the program %d pages", depth, i->n_ctx, i->n_pages);
+        return INFC_EXIT_OK;
     }
-    for (size_t k = 0; k < a->bench_batches.n && code == INFC_EXIT_OK; k++) {
-        int32_t n = a->bench_batches.data[k];
-        if (n == 0) continue;
-        int32_t steps = n <= i->max_seqs ? room(i, n) : 0;
-        if (steps > BATCH_STEPS) steps = BATCH_STEPS;
-        if (steps == 0) {
-            infc_note("batch%d does not fit: the program holds %d sequences and %d pages", n, i->max_seqs, i->n_pages);
-            continue;
-        }
-        if (n > b->max_batch) b->max_batch = n;
-        code = add_test(b, (infc_bench_test){INFC_BENCH_BATCH, n, steps * chunks(b, n), steps * n, threads, NULL, NULL});
-    }
+    int32_t seq = infc_seq_open(b->s.model), fed;
+    if (seq < 0) return infc_complain_api(seq);
+    int32_t *ids = malloc((size_t)depth * sizeof *ids);
+    if (ids == NULL) return infc_complain(INFC_EXIT_LIMIT, "out of memory");
+    uint32_t state = 7;
+    for (int32_t k = 0; k < depth; k++) ids[k] = next_token(&state, i->vocab_size);
+    int code = infc_feed(&b->s, seq, 0, ids, depth, NULL, &fed);
+    free(ids);
+    b->kept_pages += pages;
+    *base = b->n_kept++;
+    b->kept[*base] = seq;
     return code;
 }
 
-static int run_prompt(bench *b, const infc_bench_test *t, uint32_t *state) {
-    int32_t fed, seq = infc_seq_open(b->s.model);
-    if (seq < 0) return infc_complain_api(seq);
+// The tests of one thread count.
+static int plan_tests(bench *b, int32_t threads) {
+    const infc_args *a = b->args;
+    int32_t bases[MAX_DEPTHS];
+    int code = INFC_EXIT_OK;
+    if (a->bench_depths.n > MAX_DEPTHS) return infc_complain(INFC_EXIT_INPUT, "option -d: more than %d depths", MAX_DEPTHS);
+    for (size_t d = 0; d < a->bench_depths.n && code == INFC_EXIT_OK; d++)  // first, so that the others know what is left
+        if (a->bench_depths.data[d] > 0) code = keep_sequence(b, a->bench_depths.data[d], &bases[d]);
+    for (size_t d = 0; d < a->bench_depths.n && code == INFC_EXIT_OK; d++) {
+        int32_t depth = a->bench_depths.data[d], base = depth > 0 ? bases[d] : -1;
+        if (depth > 0 && base < 0) continue;
+        for (size_t k = 0; k < a->bench_prompts.n && code == INFC_EXIT_OK; k++)
+            code = plan_sequence(b, INFC_BENCH_PROMPT, a->bench_prompts.data[k], depth, base, threads);
+        for (size_t k = 0; k < a->bench_gens.n && code == INFC_EXIT_OK; k++)
+            code = plan_sequence(b, INFC_BENCH_DECODE, a->bench_gens.data[k], depth, base, threads);
+    }
+    for (size_t k = 0; k < a->bench_batches.n && code == INFC_EXIT_OK; k++)
+        if (a->bench_batches.data[k] > 0) code = plan_batch(b, a->bench_batches.data[k], threads);
+    return code;
+}
+
+static int run_prompt(bench *b, const infc_bench_test *t, int32_t seq, uint32_t *state) {
+    int32_t fed;
     for (int32_t i = 0; i < t->n; i++) b->ids[i] = next_token(state, b->s.info.vocab_size);
-    int code = infc_feed(&b->s, seq, 0, b->ids, t->n, b->logits, &fed);
-    int rc = infc_seq_close(b->s.model, seq);
-    return code != INFC_EXIT_OK ? code : rc < 0 ? infc_complain_api(rc) : INFC_EXIT_OK;
+    return infc_feed(&b->s, seq, t->depth, b->ids, t->n, b->logits, &fed);
 }
 
 // n sequences, one token each a step. Every row's logits are made, as a sampler would need them.
-static int run_decode(bench *b, int32_t n, int32_t steps, uint32_t *state) {
-    int rc = 0;
-    int32_t open = 0;
-    for (; open < n; open++) {
-        rc = infc_seq_open(b->s.model);
-        if (rc < 0) break;
-        b->seqs[open] = rc;
-    }
-    for (int32_t pos = 0; rc >= 0 && pos < steps && infc_stop_signal == 0; pos++) {
+static int run_decode(bench *b, const infc_bench_test *t, int32_t n, uint32_t *state) {
+    for (int32_t step = 0; step < t->tokens / n && infc_stop_signal == 0; step++) {
         for (int32_t i = 0; i < n; i++)
-            b->rows[i] = (infc_row){b->seqs[i], pos, next_token(state, b->s.info.vocab_size), INFC_ROW_LOGITS};
-        rc = infc_step(b->s.model, b->rows, n, b->logits, NULL);
+            b->rows[i] = (infc_row){b->seqs[i], t->depth + step, next_token(state, b->s.info.vocab_size), INFC_ROW_LOGITS};
+        int rc = infc_step(b->s.model, b->rows, n, b->logits, NULL);
+        if (rc < 0) return infc_complain_api(rc);
     }
-    int code = rc < 0 ? infc_complain_api(rc) : INFC_EXIT_OK;
-    while (open > 0) {
-        rc = infc_seq_close(b->s.model, b->seqs[--open]);
-        if (rc < 0 && code == INFC_EXIT_OK) code = infc_complain_api(rc);
-    }
-    return code;
+    return INFC_EXIT_OK;
 }
 
-static int run_test(bench *b, const infc_bench_test *t, uint32_t *state) {
-    if (t->kind == INFC_BENCH_PROMPT) return run_prompt(b, t, state);
-    int32_t n = t->kind == INFC_BENCH_BATCH ? t->n : 1;
-    return run_decode(b, n, t->tokens / n, state);
+// Gives the sequences of a run back: kept ones shrink to their depth, others close.
+static int end_run(bench *b, const infc_bench_test *t, int32_t n_open) {
+    int rc = t->base >= 0 ? infc_seq_truncate(b->s.model, b->kept[t->base], t->depth) : 0;
+    for (int32_t i = 0; t->base < 0 && i < n_open; i++) {
+        int closed = infc_seq_close(b->s.model, b->seqs[i]);
+        if (rc >= 0) rc = closed;
+    }
+    return rc < 0 ? infc_complain_api(rc) : INFC_EXIT_OK;
+}
+
+static int run_test(bench *b, const infc_bench_test *t, uint32_t *state, double *seconds) {
+    int32_t n = t->kind == INFC_BENCH_BATCH ? t->n : 1, n_open = 0;
+    int rc = 0;
+    if (t->base >= 0) b->seqs[0] = b->kept[t->base];
+    for (; t->base < 0 && n_open < n; n_open++) {
+        rc = infc_seq_open(b->s.model);
+        if (rc < 0) break;
+        b->seqs[n_open] = rc;
+    }
+    double start = infc_now();
+    int code = rc < 0 ? infc_complain_api(rc)
+             : t->kind == INFC_BENCH_PROMPT ? run_prompt(b, t, b->seqs[0], state) : run_decode(b, t, n, state);
+    *seconds = infc_now() - start;
+    int ended = end_run(b, t, n_open);
+    return code != INFC_EXIT_OK ? code : ended;
 }
 
 static int run_interleaved(bench *b, infc_bench_test *tests, int n_tests, const infc_bandwidth *bw) {
@@ -125,9 +185,8 @@ static int run_interleaved(bench *b, infc_bench_test *tests, int n_tests, const 
     for (int rep = -1; rep < b->args->reps; rep++) {  // -1 warms up
         for (int k = 0; k < n_tests; k++) {
             infc_bench_test *t = &tests[k];
-            double start = infc_now();
-            int code = run_test(b, t, &state);
-            double seconds = infc_now() - start;
+            double seconds;
+            int code = run_test(b, t, &state, &seconds);
             if (code != INFC_EXIT_OK) return code;
             if (infc_stop_signal != 0) return infc_stop_code();
             if (rep < 0) continue;
@@ -153,6 +212,7 @@ static void release(bench *b) {
     free(b->ids);
     free(b->logits);
     b->rows = NULL, b->seqs = NULL, b->ids = NULL, b->logits = NULL;
+    b->n_kept = b->kept_pages = 0;
     infc_session_close(&b->s);
 }
 
@@ -167,7 +227,8 @@ static int bench_threads(bench *b, int32_t threads, uint64_t *stream_bytes, infc
     code = plan_tests(b, b->s.info.threads);
     if (code == INFC_EXIT_OK) code = allocate(b);
     if (code == INFC_EXIT_OK && infc_bandwidth_open(&bw, *stream_bytes, b->s.info.threads) != 0)
-        code = infc_complain(INFC_EXIT_LIMIT, "out of memory: the read bandwidth is measured on %llu bytes", (unsigned long long)*stream_bytes);
+        code = infc_complain(INFC_EXIT_LIMIT, "out of memory: the read bandwidth is measured on %llu bytes",
+                             (unsigned long long)*stream_bytes);
     if (code == INFC_EXIT_OK) code = run_interleaved(b, b->tests + first, b->n_tests - first, &bw);
     infc_bandwidth_close(&bw);
     release(b);

@@ -8,9 +8,12 @@ enum { INFC_BENCH_PROMPT, INFC_BENCH_DECODE, INFC_BENCH_BATCH };
 typedef struct infc_bench_test {
     int kind;
     int32_t n;        // prompt tokens, decoded tokens, or sequences
+    int32_t depth;    // positions the sequence holds before
+    int32_t base;     // index of the sequence that holds them, -1 if depth is 0
     int32_t steps;    // forward passes of one run: each reads the weights once
     int32_t tokens;   // tokens of one run, over all sequences
     int32_t threads;
+    uint64_t kv_bytes;  // of the cache that one run reads, counted where depth > 0
     double *seconds;  // (reps)
     double *read_bw;  // (reps) bytes per second, measured next to the run
 } infc_bench_test;

@@ -28,11 +28,12 @@ static row row_of(const infc_bench_test *t, int reps, uint64_t stream_bytes) {
     static const char *const kinds[] = {"pp", "tg", "batch"};
     row r;
     double seconds = infc_median(t->seconds, reps);  // sorted from here on
-    snprintf(r.name, sizeof r.name, "%s%d", kinds[t->kind], t->n);
+    int n = snprintf(r.name, sizeof r.name, "%s%d", kinds[t->kind], t->n);
+    if (t->depth > 0) snprintf(r.name + n, sizeof r.name - (size_t)n, "@d%d", t->depth);
     r.tok_s = t->tokens / seconds;
     r.min = t->tokens / t->seconds[reps - 1];
     r.max = t->tokens / t->seconds[0];
-    r.gb_s = 1e-9 * (double)stream_bytes * t->steps / seconds;
+    r.gb_s = 1e-9 * ((double)stream_bytes * t->steps + (double)t->kv_bytes) / seconds;
     r.read_gb_s = 1e-9 * infc_median(t->read_bw, reps);
     return r;
 }
@@ -60,11 +61,11 @@ static void print_json(const infc_bench_test *tests, int n_tests, int reps, uint
 }
 
 static void print_markdown(const infc_bench_test *tests, int n_tests, int reps, uint64_t stream_bytes) {
-    infc_out_text(&out, "| test     | threads |    tok/s |      min |      max |  GB/s | read GB/s | % of limit |\n");
-    infc_out_text(&out, "|----------|--------:|---------:|---------:|---------:|------:|----------:|-----------:|\n");
+    infc_out_text(&out, "| test         | threads |    tok/s |      min |      max |  GB/s | read GB/s | % of limit |\n");
+    infc_out_text(&out, "|--------------|--------:|---------:|---------:|---------:|------:|----------:|-----------:|\n");
     for (int k = 0; k < n_tests; k++) {
         row r = row_of(&tests[k], reps, stream_bytes);
-        infc_out_format(&out, "| %-8s | %7d | %8.1f | %8.1f | %8.1f | %5.1f | %9.1f | ", r.name, tests[k].threads, r.tok_s, r.min,
+        infc_out_format(&out, "| %-12s | %7d | %8.1f | %8.1f | %8.1f | %5.1f | %9.1f | ", r.name, tests[k].threads, r.tok_s, r.min,
                         r.max, r.gb_s, r.read_gb_s);
         // Memory is not what bounds a prompt, so a share of the read bandwidth would say nothing there.
         if (tests[k].kind == INFC_BENCH_PROMPT) infc_out_text(&out, "           |\n");

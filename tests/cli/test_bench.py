@@ -47,3 +47,16 @@ def test_zero_leaves_a_kind_out(fake: Program) -> None:
 def test_failures(fake: Program) -> None:
     assert "ordered" in fake.refused(70, "bench", "-p", "4", "-n", "4", "-b", "1", FAKE_FAIL="step:-6")
     assert "no such ISA" in fake.refused(3, "bench", "--isa", "vax")
+
+
+def test_depth(fake: Program) -> None:
+    args = ("-p", "8", "-n", "4", "-b", "4", "-r", "2")
+    done = fake("bench", *args, "-d", "0,24,64", "-o", "json")
+    assert done.returncode == 0
+    rows = {r["test"]: r for r in json.loads(done.stdout)}
+    assert list(rows) == ["pp8", "tg4", "pp8@d24", "tg4@d24"]  # the kept sequence leaves three, so no batch of four
+    assert b"depth 64 does not fit" in done.stderr
+    deep = rows["tg4@d24"]
+    position = 4096 / 128  # kv_bytes over the positions of 8 pages
+    step = 65536 + (25 + 26 + 27 + 28) / 4 * position
+    assert abs(deep["gb_s"] - deep["tok_s"] * step * 1e-9) < 1e-6 * deep["gb_s"]

@@ -10,8 +10,8 @@ from tests.cli.conftest import Program
 # "-f" and "--logits-out" are left out: a random path may be a device that never ends, or a file of somebody's.
 WORDS = [
     "-p", "-n", "-t", "-ub", "--temp", "--top-k", "--top-p", "--min-p", "--repeat-penalty", "--repeat-last-n", "--seed", "-s",
-    "--tokens", "--ignore-eos", "--print-ids", "--logits-hash", "--json", "--isa", "--pin", "-h", "--version", "--no-bos", "--", "-", "tokenize",
-    "info", "verify", "chat", "-sys", "1", "0", "-1", "2147483648", "1e9", ".5", "nan", "1,2,3", "1,", "scalar", "text", "<s>",
+    "--tokens", "--ignore-eos", "--print-ids", "--logits-hash", "--json", "--isa", "--pin", "-h", "--version", "--no-bos", "--", "-",
+    "tokenize", "info", "verify", "chat", "-sys", "1", "0", "-1", "2147483648", "1e9", ".5", "nan", "1,2,3", "1,", "scalar", "text", "<s>",
 ]  # fmt: skip
 argument = st.one_of(st.sampled_from(WORDS), st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20))
 
