@@ -59,6 +59,7 @@ class Driver:
         self.name = options.name or default_name(model)
         self.out = options.out or Path("build") / f"{self.name}-{options.target_label}"
         self.asked = options
+        self.notes: list[str] = []
         self._cc: Compiler | None = None
         self.options = options if options.target != ("native",) else replace(options, target=(self._native(),))
 
@@ -77,7 +78,7 @@ class Driver:
             model.close()
             raise
         for warning in warnings:
-            self.reporter.note(warning)
+            self._note(warning)
         return model, config
 
     def graphs(self, model: ModelFile, config: ModelConfig) -> list[tuple[str, Graph]]:
@@ -143,7 +144,7 @@ class Driver:
             model.check_unchanged()
             for source in (built.program, built.library):
                 os.replace(source, parts / source.name)
-            text = manifest.render(self.options, self.name, self.path.name, digest, plan, blob, built, self.cc)
+            text = manifest.render(self.options, self.name, self.path.name, digest, plan, blob, built, self.cc, tuple(self.notes))
             (staged / MANIFEST).write_text(text, "utf-8")
             for item in staged.iterdir():
                 os.rename(item, parts / item.name)
@@ -207,12 +208,16 @@ class Driver:
 
     def _sections(self, model: ModelFile, config: ModelConfig) -> Sections:
         """What the blob holds beside the weights. A tokenizer infc does not know is refused here, before anything is written."""
+        from infc.tokenizer.chat import reduce_chat
         from infc.tokenizer.compile import compile_tokenizer
 
         self.reporter.stage("tokenizer")
         tokenizer = compile_tokenizer(model.kv, config.vocab_size)
+        chat = reduce_chat(model.kv, limits=self.options.limits)
+        if not chat:
+            self._note(f"chat is left out: {chat.reason}")
         meta: dict[str, object] = {"name": config.name, "arch": config.arch, "file": self.path.name, "infc": __version__}
-        return Sections(tokenizer, b"", meta)
+        return Sections(tokenizer, chat.encode() if chat else b"", meta)
 
     @staticmethod
     def _write_blob(plan: Plan, model: ModelFile, extra: Sections, path: Path) -> BlobInfo:
@@ -230,6 +235,11 @@ class Driver:
             return trainer(path, digest, targets, plan.layout.size, plan.n_ctx)(builder, program)
 
         return train
+
+    def _note(self, text: str) -> None:
+        """Tell the user now, and the manifest's readers later."""
+        self.notes.append(text)
+        self.reporter.note(text)
 
     # ---- pieces ----------------------------------------------------------------------------------------------------------
 

@@ -35,6 +35,8 @@ def render(
     notes: tuple[str, ...] = (),
 ) -> str:
     """The manifest of a finished build. Sizes are bytes."""
+    from infc.plan.describe import memory_need
+
     facts: dict[str, Any] = {
         "infc": __version__,
         "name": name,
@@ -53,7 +55,7 @@ def render(
             "kv_page_bytes": plan.kv.page_bytes,
             "kv_page_size": plan.kv.page_size,
             "kv_bytes": plan.kv.pool_bytes,
-            "thread_bytes": plan.private.size + plan.tile_bytes,
+            "thread_bytes": memory_need(plan, plan.n_ctx, 1, 1).scratch,
         },
         "weights": {
             "blob_bytes": blob.size,
