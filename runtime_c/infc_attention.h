@@ -1,0 +1,113 @@
+// infc_attention.h: softmax(q K^T) V over the pages of one sequence and kv head (online softmax: Milakov and Gimelshein, 2018).
+//
+// A page part (one layer and kv head) is K: (page / 16, head_dim, 16) f16, then V: (page, head_dim) f16. Per page, ascending:
+//   s[j] = fma over d ascending of q[d] k[d][j]     m' = max(m, max_j s[j])     c = exp(m - m')     p[j] = exp(s[j] - m')
+//   l = fma(l, c, fold(sum of p over the page's vectors, ascending))     o = o c, then o = fma(p[j], v[j], o), j ascending
+// and at the end o * (1 / l). Every query does exactly this, alone or beside others, so a batch never changes a bit.
+#ifndef INFC_ATTENTION_H
+#define INFC_ATTENTION_H
+#include "infc_math.h"
+
+enum { INFC_MAX_PAGE = 64 };  // positions
+
+// s: (n, page): scores of n <= INFC_ATTN_QUERIES queries and `vectors` x 16 positions. q: (n, head_dim)
+INFC_INLINE void infc_scores(const float *q, int n, const uint8_t *k, int vectors, int head_dim, int page, float *s)
+{
+    for (int j = 0; j < vectors; j++, k += (size_t)head_dim * 32) {
+        v16f acc[INFC_ATTN_QUERIES];
+        INFC_UNROLL for (int i = 0; i < n; i++) acc[i] = v16f_zero();
+        for (int d = 0; d < head_dim; d++) {
+            const v16f v = v16f_from_f16(k + (size_t)d * 32);
+            INFC_UNROLL for (int i = 0; i < n; i++) acc[i] = v16f_fma(v16f_set1(q[(size_t)i * head_dim + d]), v, acc[i]);
+        }
+        INFC_UNROLL for (int i = 0; i < n; i++) v16f_store(s + (size_t)i * page + 16 * j, acc[i]);
+    }
+}
+
+// o: (n, head_dim) = o * c[i], plus p: (n, page) times the first n_valid values
+INFC_INLINE void infc_values(const float *p, const float *c, int n, const uint8_t *v, int n_valid, int head_dim, int page, float *o)
+{
+    for (int d = 0; d < head_dim; d += 16) {
+        v16f acc[INFC_ATTN_QUERIES];
+        INFC_UNROLL for (int i = 0; i < n; i++) acc[i] = v16f_mul(v16f_load(o + (size_t)i * head_dim + d), v16f_set1(c[i]));
+        for (int j = 0; j < n_valid; j++) {
+            const v16f x = v16f_from_f16(v + 2 * ((size_t)j * head_dim + d));
+            INFC_UNROLL for (int i = 0; i < n; i++) acc[i] = v16f_fma(v16f_set1(p[(size_t)i * page + j]), x, acc[i]);
+        }
+        INFC_UNROLL for (int i = 0; i < n; i++) v16f_store(o + (size_t)i * head_dim + d, acc[i]);
+    }
+}
+
+
+// One page: scores to probabilities in place, and the factors c by which older sums shrink. s: (n, page)
+INFC_INLINE void infc_softmax_page(float *s, int n, int n_valid, int page, float *m, float *l, float *c)
+{
+    const int vectors = (n_valid + 15) / 16;
+    const v16f none = v16f_set1(-INFINITY);
+    float old[16] = {0};
+    for (int i = 0; i < n; i++) {
+        float *si = s + (size_t)i * page;
+        v16f most = none;
+        for (int j = 0; j < vectors; j++) most = v16f_max(most, v16f_keep(v16f_load(si + 16 * j), n_valid - 16 * j, none));
+        const float page_max = v16f_fold_max(most), next = m[i] > page_max ? m[i] : page_max;
+        old[i] = m[i] - next;
+        m[i] = next;
+        v16f sum = v16f_zero();
+        for (int j = 0; j < vectors; j++) {
+            const v16f p = v16f_exp(v16f_sub(v16f_load(si + 16 * j), v16f_set1(next)));
+            const v16f kept = v16f_keep(p, n_valid - 16 * j, v16f_zero());
+            sum = v16f_add(sum, kept);
+            v16f_store(si + 16 * j, kept);
+        }
+        c[i] = v16f_fold_add(sum);
+    }
+    v16f_store(old, v16f_exp(v16f_load(old)));
+    for (int i = 0; i < n; i++) {
+        l[i] = fmaf(l[i], old[i], c[i]);
+        c[i] = old[i];
+    }
+}
+
+// n queries of one row. q: (n, head_dim), scaled by 1 / sqrt(head_dim); out: (n, head_dim). Position i is in page pages[i / page], whose
+// part begins at kv + pages[i / page] * page_stride + part_offset. n_pos >= 1 positions are attended; memory past them in the last
+// page is read but has no influence. head_dim: multiple of 16; page: multiple of 16, <= INFC_MAX_PAGE.
+// 4 * head_dim bytes of keys and values per position; 2 * n * head_dim MACs
+INFC_INLINE void infc_attn_queries(const float *q, const uint8_t *kv, const int32_t *pages, size_t page_stride, size_t part_offset,
+                                   int n_pos, int head_dim, int n, int page, float *out)
+{
+    float s[INFC_ATTN_QUERIES * INFC_MAX_PAGE] __attribute__((aligned(64)));
+    float m[INFC_ATTN_QUERIES], l[INFC_ATTN_QUERIES], c[16];
+    for (int i = 0; i < n; i++) {
+        m[i] = -INFINITY;
+        l[i] = 0.0f;
+    }
+    for (int i = 0; i < n * head_dim; i += 16) v16f_store(out + i, v16f_zero());
+    for (int first = 0; first < n_pos; first += page) {
+        const uint8_t *k = kv + (size_t)pages[first / page] * page_stride + part_offset;
+        const int n_valid = n_pos - first < page ? n_pos - first : page;
+        infc_scores(q, n, k, (n_valid + 15) / 16, head_dim, page, s);
+        infc_softmax_page(s, n, n_valid, page, m, l, c);
+        infc_values(s, c, n, k + (size_t)page * head_dim * 2, n_valid, head_dim, page, out);
+    }
+    for (int i = 0; i < n; i++) {
+        const v16f inverse = v16f_set1(1.0f / l[i]);
+        for (int d = 0; d < head_dim; d += 16) {
+            float *o = out + (size_t)i * head_dim + d;
+            v16f_store(o, v16f_mul(v16f_load(o), inverse));
+        }
+    }
+}
+
+// The group of query heads that share a kv head, INFC_ATTN_QUERIES at a time. q, out: (group, head_dim)
+INFC_INLINE void attn_row(const float *q, const uint8_t *kv, const int32_t *pages, size_t page_stride, size_t part_offset, int n_pos,
+                          int head_dim, int group, int page, float *out)
+{
+    const int whole = group / INFC_ATTN_QUERIES * INFC_ATTN_QUERIES;
+    for (int i = 0; i < whole; i += INFC_ATTN_QUERIES)
+        infc_attn_queries(q + (size_t)i * head_dim, kv, pages, page_stride, part_offset, n_pos, head_dim, INFC_ATTN_QUERIES, page,
+                          out + (size_t)i * head_dim);
+    if (group > whole)
+        infc_attn_queries(q + (size_t)whole * head_dim, kv, pages, page_stride, part_offset, n_pos, head_dim, group - whole, page,
+                          out + (size_t)whole * head_dim);
+}
+#endif

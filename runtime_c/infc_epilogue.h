@@ -1,0 +1,80 @@
+// infc_epilogue.h: what happens to a tile that a linear layer wrote: (M, 16) floats of one panel, still in L1.
+#ifndef INFC_EPILOGUE_H
+#define INFC_EPILOGUE_H
+#include "infc_math.h"
+#include "infc_quantize.h"
+
+// x: (M, ldx); x[m][n0..n0+15] += tile
+INFC_INLINE void epi_residual(const float *tile, int M, float *x, int ldx, int n0)
+{
+    for (int m = 0; m < M; m++) {
+        float *o = x + (size_t)m * ldx + n0;
+        v16f_store(o, v16f_add(v16f_load(o), v16f_load(tile + 16 * m)));
+    }
+}
+
+// out[m][n0..n0+n_valid-1] = tile, where out[m] is not NULL; the last panel of a matrix may be narrower than 16
+INFC_INLINE void epi_store(const float *tile, int M, float *const *out, int n0, int n_valid)
+{
+    for (int m = 0; m < M; m++) {
+        if (out[m] == NULL) continue;
+        if (n_valid >= 16)
+            v16f_store(out[m] + n0, v16f_load(tile + 16 * m));
+        else
+            memcpy(out[m] + n0, tile + 16 * m, (size_t)n_valid * 4);
+    }
+}
+
+INFC_INLINE v16f infc_swiglu(const float *gate, const float *up) { return v16f_mul(v16f_silu(v16f_load(gate)), v16f_load(up)); }
+
+// silu(gate) * up of two panels, (2, M, 16) each, quantized to block b of every row of a: (M, K)
+INFC_INLINE void epi_swiglu_q8(const float *gate, const float *up, int M, const infc_q8 *a, int K, int b)
+{
+    for (int m = 0; m < M; m++) {
+        const v16f l = infc_swiglu(gate + 16 * m, up + 16 * m), h = infc_swiglu(gate + 16 * (M + m), up + 16 * (M + m));
+        quantize_q8_block(l, h, a, K, m, b);
+    }
+}
+
+// h: (M, ldh); h[m][n0..n0+15] = silu(gate) * up of one panel
+INFC_INLINE void epi_swiglu_f32(const float *gate, const float *up, int M, float *h, int ldh, int n0)
+{
+    for (int m = 0; m < M; m++) v16f_store(h + (size_t)m * ldh + n0, infc_swiglu(gate + 16 * m, up + 16 * m));
+}
+
+// Rotates the pairs (2i, 2i+1) of lanes d0..d0+15 of a head (RoPE: Su et al., 2021). rope: (2, head_dim): cosines, then sines that are
+// negative in even lanes; beyond the rotated dimensions 1 and 0.
+INFC_INLINE v16f infc_rotate(const float *tile, const float *rope, int head_dim, int d0)
+{
+    const v16f x = v16f_load(tile);
+    return v16f_fma(v16f_swap_pairs(x), v16f_load(rope + head_dim + d0), v16f_mul(x, v16f_load(rope + d0)));
+}
+
+// q: (M, ldq); q[m][n0..n0+15] = rotated tile * scale. rope: (M, 2, head_dim); d0: the tile's place in its head
+INFC_INLINE void epi_rope_q(const float *tile, int M, const float *rope, int head_dim, int d0, float scale, float *q, int ldq, int n0)
+{
+    const v16f s = v16f_set1(scale);
+    for (int m = 0; m < M; m++) {
+        const v16f y = infc_rotate(tile + 16 * m, rope + (size_t)m * 2 * head_dim, head_dim, d0);
+        v16f_store(q + (size_t)m * ldq + n0, v16f_mul(y, s));
+    }
+}
+
+// One layer and kv head of a page: keys (page / 16, head_dim, 16) f16, lanes = positions; then values (page, head_dim) f16.
+
+// Rotated key lanes d0..d0+15 of one row to position `slot` of the page part. tile: (16), rope: (2, head_dim)
+INFC_INLINE void epi_rope_k(const float *tile, const float *rope, int head_dim, int d0, uint8_t *part, int page, int slot)
+{
+    uint8_t half[32];
+    (void)page;
+    v16f_to_f16(half, infc_rotate(tile, rope, head_dim, d0));
+    uint8_t *o = part + 2 * ((size_t)(slot / 16 * head_dim + d0) * 16 + slot % 16);
+    for (int i = 0; i < 16; i++) memcpy(o + 32 * i, half + 2 * i, 2);
+}
+
+// Value lanes d0..d0+15 of one row to position `slot` of the page part. tile: (16)
+INFC_INLINE void epi_v(const float *tile, int head_dim, int d0, uint8_t *part, int page, int slot)
+{
+    v16f_to_f16(part + 2 * ((size_t)page * head_dim + (size_t)slot * head_dim + d0), v16f_load(tile));
+}
+#endif

@@ -1,0 +1,48 @@
+// infc_linear.h: y = W x for every weight format and batch class. Three functions per format F and activation format A:
+//
+//   linear_F_A_gemv (w, n_panels, K, x, y)               M = 1
+//   linear_F_A_small(w, n_panels, K, x, M, y)            M = 2..15: the weights leave memory once, rows go in register tiles
+//   linear_F_A_gemm (w, n_panels, K, x, M, y, scratch)   M >= 16: panels are unpacked once into L1
+//   embed_F_row     (w, K, token, out)                   one row, dequantized
+//
+// w: n_panels panels of 16 output rows in the r16 layout, contiguous. x: infc_q8 (A = q8) or (M, K) floats (A = f32).
+// y: (n_panels, M, 16). scratch: INFC_GEMM_SCRATCH_BYTES. All three classes give the same bits.
+//
+// A format is a file quant/F.h: what a block looks like. It ends by including one of the two skeletons, infc_linear_q8.h or
+// infc_linear_f32.h, which hold the loops.
+#ifndef INFC_LINEAR_H
+#define INFC_LINEAR_H
+#include "infc_forward_sizes.h"
+#include "infc_quantize.h"
+#include "infc_simd.h"
+
+enum { INFC_PREFETCH_BYTES = 2048 };  // ahead of the block that a gemv works on
+
+#define INFC_CAT_(a, b, c) a##b##c
+#define INFC_CAT(a, b, c) INFC_CAT_(a, b, c)
+#define INFC_F(name) INFC_CAT(INFC_FORMAT, _, name)  // q4_1_tile
+#define INFC_LINEAR(suffix) INFC_CAT(linear_, INFC_FORMAT, suffix)  // linear_q4_1_q8_gemv
+#define INFC_EMBED INFC_CAT(embed_, INFC_FORMAT, _row)
+
+INFC_INLINE float infc_load_f16(const uint8_t *p)
+{
+    uint16_t h;
+    memcpy(&h, p, 2);
+    return infc_f16_to_f32(h);
+}
+
+#include "quant/bf16.h"
+#include "quant/f16.h"
+#include "quant/f32.h"
+#include "quant/q4_0.h"
+#include "quant/q4_1.h"
+#include "quant/q5_0.h"
+#include "quant/q5_1.h"
+#include "quant/q8_0.h"
+
+#undef INFC_CAT_
+#undef INFC_CAT
+#undef INFC_F
+#undef INFC_LINEAR
+#undef INFC_EMBED
+#endif

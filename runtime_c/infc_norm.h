@@ -1,0 +1,44 @@
+// infc_norm.h: RMSNorm (Zhang and Sennrich, 2019): out = x / sqrt(mean(x^2) + eps) * w.
+#ifndef INFC_NORM_H
+#define INFC_NORM_H
+#include "infc_quantize.h"
+
+// 1 / sqrt(sum(x^2) / K + eps). Sixteen partial sums, lane = index mod 16. K may end inside a vector: nothing past x[K - 1] is read.
+INFC_INLINE float infc_rms_scale(const float *x, float eps, int K)
+{
+    v16f acc = v16f_zero();
+    for (int k = 0; k + 16 <= K; k += 16) {
+        const v16f v = v16f_load(x + k);
+        acc = v16f_fma(v, v, acc);
+    }
+    if (K % 16) {
+        float tail[16] = {0};
+        for (int k = K - K % 16; k < K; k++) tail[k % 16] = x[k];
+        const v16f v = v16f_load(tail);
+        acc = v16f_fma(v, v, acc);
+    }
+    return 1.0f / sqrtf(v16f_fold_add(acc) / (float)K + eps);
+}
+
+// x, w, out: (K); out may be x
+INFC_INLINE void rmsnorm_row(const float *x, const float *w, float eps, int K, float *out)
+{
+    const float scale = infc_rms_scale(x, eps, K);
+    const v16f s = v16f_set1(scale);
+    int k = 0;
+    for (; k + 16 <= K; k += 16) v16f_store(out + k, v16f_mul(v16f_mul(v16f_load(x + k), s), v16f_load(w + k)));
+    for (; k < K; k++) out[k] = x[k] * scale * w[k];
+}
+
+// The same, quantized at once into row m of `a`. K is a multiple of 32.
+INFC_INLINE void rmsnorm_q8_row(const float *x, const float *w, float eps, int K, const infc_q8 *a, int m)
+{
+    const v16f s = v16f_set1(infc_rms_scale(x, eps, K));
+    for (int b = 0; b < K / 32; b++) {
+        const float *xb = x + 32 * b, *wb = w + 32 * b;
+        const v16f l = v16f_mul(v16f_mul(v16f_load(xb), s), v16f_load(wb));
+        const v16f h = v16f_mul(v16f_mul(v16f_load(xb + 16), s), v16f_load(wb + 16));
+        quantize_q8_block(l, h, a, K, m, b);
+    }
+}
+#endif

@@ -1,0 +1,60 @@
+// infc_simd.h: sixteen lanes, the same names on every instruction set; -DINFC_ISA_SCALAR, _AVX2 or _AVX512 chooses.
+//
+// A function of these headers does the same IEEE operation in every lane on every ISA, so code written with them has the same bits
+// everywhere (DESIGN section 4). Build with -ffp-contract=off: a compiler that fuses a multiply and an add of its own breaks that.
+//
+//   v16f   16 floats      v16i   16 int32      v64b   64 bytes: 16 dword lanes (one weight row each) of 4 bytes (4 values of k)
+//   vdot   partial sums of u8 x s8 products; steps between two folds: 8 while weights are <= 15, 4 while they are <= 31
+#ifndef INFC_SIMD_H
+#define INFC_SIMD_H
+#include <math.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#define INFC_INLINE static inline __attribute__((always_inline))  // dimensions are constants only after inlining
+
+#if defined(__clang__)
+#define INFC_UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define INFC_UNROLL _Pragma("GCC unroll 16")
+#endif
+
+#if defined(INFC_ISA_AVX512)
+#include "infc_simd_avx512.h"
+#elif defined(INFC_ISA_AVX2)
+#include "infc_simd_avx2.h"
+#elif defined(INFC_ISA_SCALAR)
+#include "infc_simd_scalar.h"
+#else
+#error "define INFC_ISA_SCALAR, INFC_ISA_AVX2 or INFC_ISA_AVX512"
+#endif
+
+INFC_INLINE float infc_bits_to_float(uint32_t u)
+{
+    float f;
+    memcpy(&f, &u, 4);
+    return f;
+}
+
+INFC_INLINE uint32_t infc_float_to_bits(float f)
+{
+    uint32_t u;
+    memcpy(&u, &f, 4);
+    return u;
+}
+
+INFC_INLINE float infc_bf16_to_f32(uint16_t h) { return infc_bits_to_float((uint32_t)h << 16); }
+
+// Exact, subnormals too; NaN payloads are kept and quieted, as the hardware does.
+INFC_INLINE float infc_f16_to_f32(uint16_t h)
+{
+    const uint32_t sign = (uint32_t)(h & 0x8000) << 16, e = h >> 10 & 31, m = h & 0x3ff;
+    if (e == 31) return infc_bits_to_float(sign | 0x7f800000u | m << 13 | (m ? 0x400000u : 0));
+    if (e == 0) {
+        const float f = (float)m * 0x1p-24f;  // exact
+        return infc_bits_to_float(infc_float_to_bits(f) | sign);
+    }
+    return infc_bits_to_float(sign | (e + 112) << 23 | m << 13);
+}
+#endif
