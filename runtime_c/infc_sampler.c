@@ -275,7 +275,7 @@ static void choose(infc_sampler *s, const float *logits, infc_choice *out) {
         *out = (infc_choice){0, -INFINITY};
         return;
     }
-    const double log_total = (double)max + infc_log(infc_sum_exp(s->work, n, max));
+    const double top = (double)max, log_sum = infc_log(infc_sum_exp(s->work, n, max));  // apart: their sum would lose log_sum at FLT_MAX
     if (s->recent) {
         penalise(s);
         max = infc_logits_max(s->work, n);
@@ -283,7 +283,7 @@ static void choose(infc_sampler *s, const float *logits, infc_choice *out) {
     if (s->s.temperature <= 0 || max == -INFINITY) out->id = first_of(s->work, max);
     else out->id = s->sorts ? draw_from_sorted(s, max) : draw_from_all(s, max);
     const float own = logits[out->id];
-    out->logprob = own == -INFINITY || own != own ? -INFINITY : (float)((own > FLT_MAX ? (double)FLT_MAX : (double)own) - log_total);
+    out->logprob = own == -INFINITY || own != own ? -INFINITY : (float)((own > FLT_MAX ? (double)FLT_MAX : (double)own) - top - log_sum);
 }
 
 int infc_sample(infc_sampler *s, const float *logits, infc_choice *out) {

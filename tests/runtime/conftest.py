@@ -12,17 +12,20 @@ from tests.runtime.model import Model, Runtime
 
 
 @pytest.fixture(scope="session")
-def runtime(tmp_path_factory: pytest.TempPathFactory) -> Runtime:
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return harness.archive(tmp_path_factory.mktemp("archive"))
+
+
+@pytest.fixture(scope="session")
+def runtime(tmp_path_factory: pytest.TempPathFactory, archive: Path) -> Runtime:
     """The shared library with its blob appended, so that it finds its own weights."""
-    folder = tmp_path_factory.mktemp("runtime")
-    # Unwritten positions read as NaN bits and recycled pages are overwritten: a row that reads what it must not shows.
-    library = harness.build_library(folder / "libfake.so", flags=("-DINFC_POISON_PAGES",))
+    library = harness.build_library(tmp_path_factory.mktemp("runtime") / "libfake.so", archive)
     return Runtime(harness.append_blob(library, harness.default_blob()))
 
 
 @pytest.fixture
 def open_model(runtime: Runtime) -> Iterator[Callable[..., Model]]:
-    """``open_model(threads=1, ubatch=0, ...) -> Model``; closed, with its pages checked, when the test ends."""
+    """``open_model(threads=1, ubatch=0, ...) -> Model``; closed after the test, its pages checked."""
     models: list[Model] = []
 
     def make(**options: object) -> Model:
@@ -32,8 +35,3 @@ def open_model(runtime: Runtime) -> Iterator[Callable[..., Model]]:
     yield make
     for model in models:
         model.close()
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return tmp_path

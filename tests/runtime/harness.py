@@ -1,4 +1,4 @@
-"""Build the runtime around tests/runtime/fake_program.c, write its blob, and say in python what its logits must be."""
+"""Build the runtime around fake_program.c, write its blob, and say in python what its logits must be."""
 
 from __future__ import annotations
 
@@ -17,9 +17,33 @@ HERE = Path(__file__).resolve().parent
 # The runtime without the executable's own sources: what libNAME.so holds.
 SOURCES = [
     RUNTIME / f"infc_{stem}.c"
-    for stem in ("api", "kv", "blob", "sha256", "memory", "threads", "quota", "cpu", "error", "softmax", "sampler", "text", "tokenizer", "pretok")
+    for stem in (
+        "api",
+        "kv",
+        "blob",
+        "sha256",
+        "memory",
+        "threads",
+        "quota",
+        "cpu",
+        "error",
+        "softmax",
+        "sampler",
+        "text",
+        "tokenizer",
+        "pretok",
+    )
 ]
-FLAGS = ["-std=gnu11", "-Wall", "-Wextra", "-Werror", "-ffp-contract=off", "-fPIC", "-pthread", f"-I{RUNTIME}"]
+FLAGS = [
+    "-std=gnu11",
+    "-Wall",
+    "-Wextra",
+    "-Werror",
+    "-ffp-contract=off",
+    "-fPIC",
+    "-pthread",
+    f"-I{RUNTIME}",
+]
 
 VOCAB, DIM, N_CTX, PAGE, N_PAGES, MAX_SEQS, MAX_ROWS, WEIGHTS = 101, 4, 40, 4, 24, 6, 8, 4096 + 12
 EINPUT, ELIMIT, EHOST, ENOMEM, EFILE = -1, -2, -3, -4, -5
@@ -33,16 +57,28 @@ def build(out: Path, *sources: Path, cc: str = "gcc", flags: tuple[str, ...] = (
     return out
 
 
-def build_library(out: Path, *extra: Path, flags: tuple[str, ...] = ()) -> Path:
+def archive(folder: Path) -> Path:
+    """The runtime's sources compiled once; unwritten positions of a page are NaN (INFC_POISON_PAGES)."""
+    folder.mkdir(exist_ok=True)
+    command = ["gcc", *FLAGS, "-O1", "-g", "-DINFC_POISON_PAGES", "-c", *map(str, SOURCES)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    out = folder / "libruntime.a"
+    subprocess.run(["ar", "rcs", str(out), *(f"{f.stem}.o" for f in SOURCES)], check=True, cwd=folder)
+    return out
+
+
+def build_library(out: Path, runtime: Path, flags: tuple[str, ...] = ()) -> Path:
     """The runtime and the fake program as a shared library whose internal functions tests may call."""
-    return build(out, *SOURCES, HERE / "fake_program.c", *extra, flags=("-shared", *flags))
+    whole = f"-Wl,--whole-archive,{runtime},--no-whole-archive"
+    return build(out, HERE / "fake_program.c", flags=("-shared", whole, *flags))
 
 
 def declarations(*headers: str) -> str:
     """What cffi needs of the headers: comments, preprocessor lines and attributes removed."""
     text = "\n".join((RUNTIME / h).read_text() for h in headers)
     text = re.sub(r"//[^\n]*", "", text)
-    text = re.sub(r'#ifdef __cplusplus\n.*?#endif', "", text, flags=re.S)
+    text = re.sub(r"#ifdef __cplusplus\n.*?#endif", "", text, flags=re.S)
     text = re.sub(r"^#.*$", "", text, flags=re.M)
     return text.replace("INFC_API ", "")
 

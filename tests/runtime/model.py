@@ -22,7 +22,10 @@ typedef struct infc_cpu_mask { unsigned long word[128]; } infc_cpu_mask;
 int infc_mask_get(infc_cpu_mask *out);
 int infc_quota_cpus(const char *root);
 int infc_physical_cores(const char *root, const infc_cpu_mask *mask);
-typedef struct infc_cpu_regs { uint32_t max_leaf, leaf1_ecx, leaf7_ebx, leaf7_ecx; uint64_t xcr0; } infc_cpu_regs;
+typedef struct infc_cpu_regs {
+    uint32_t max_leaf, leaf1_ecx, leaf7_ebx, leaf7_ecx;
+    uint64_t xcr0;
+} infc_cpu_regs;
 infc_cpu_regs infc_cpu_read(void);
 uint32_t infc_cpu_features(const infc_cpu_regs *regs);
 const char *infc_cpu_missing(const infc_cpu_regs *regs, uint32_t requires_cpu);
@@ -64,11 +67,15 @@ class Runtime:
 
 
 class Model:
-    def __init__(self, runtime: Runtime, *, weights_path: Path | None = None, isa: str | None = None, **options: int) -> None:
+    def __init__(
+        self, runtime: Runtime, *, weights_path: Path | None = None, isa: str | None = None, **options: int
+    ) -> None:
         self.rt, ffi = runtime, runtime.ffi
         self.handle = ffi.NULL
         given = ffi.new("infc_options *", {"size": ffi.sizeof("infc_options"), **{"threads": 1, **options}})
-        keep = [ffi.new("char[]", str(v).encode()) if v is not None else ffi.NULL for v in (weights_path, isa)]
+        keep = [
+            ffi.new("char[]", str(v).encode()) if v is not None else ffi.NULL for v in (weights_path, isa)
+        ]
         given.weights_path, given.isa = keep
         out = ffi.new("infc_model **")
         runtime.check(runtime.lib.infc_open(given, out))
@@ -81,7 +88,9 @@ class Model:
             self.handle = self.rt.ffi.NULL
             assert problem == 0, f"fake_program.c:{problem}"
 
-    def __getattr__(self, name: str):  # seq_open(), seq_fork(seq, length), verify() ...: infc_* with the error raised
+    def __getattr__(
+        self, name: str
+    ):  # seq_open(), seq_fork(seq, length), verify() ...: infc_* with the error raised
         function = getattr(self.rt.lib, "infc_" + name)
         return lambda *args: self.rt.check(function(self.handle, *args))
 

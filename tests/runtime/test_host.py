@@ -1,4 +1,4 @@
-"""What the host offers: CPU features, quotas, cores. Every machine is described to the code, so the tests do not depend on this one."""
+"""What the host offers: CPU features, quotas, cores. The tests describe machines and do not depend on this one."""
 
 from __future__ import annotations
 
@@ -14,8 +14,19 @@ from tests.runtime.model import Runtime, RuntimeFailure
 
 AVX2, AVX512 = 1, 2
 OSXSAVE = 1 << 27
-HASWELL = {"max_leaf": 13, "leaf1_ecx": OSXSAVE | 1 << 28 | 1 << 12 | 1 << 29, "leaf7_ebx": 1 << 5, "leaf7_ecx": 0, "xcr0": 7}
-ICELAKE = {**HASWELL, "leaf7_ebx": 1 << 5 | 1 << 16 | 1 << 17 | 1 << 30 | 1 << 31, "leaf7_ecx": 1 << 11, "xcr0": 0xE7}
+HASWELL = {
+    "max_leaf": 13,
+    "leaf1_ecx": OSXSAVE | 1 << 28 | 1 << 12 | 1 << 29,
+    "leaf7_ebx": 1 << 5,
+    "leaf7_ecx": 0,
+    "xcr0": 7,
+}
+ICELAKE = {
+    **HASWELL,
+    "leaf7_ebx": 1 << 5 | 1 << 16 | 1 << 17 | 1 << 30 | 1 << 31,
+    "leaf7_ecx": 1 << 11,
+    "xcr0": 0xE7,
+}
 
 
 def regs(runtime: Runtime, base: dict[str, int], **clear: int):
@@ -31,7 +42,10 @@ def test_features(runtime) -> None:
     assert runtime.lib.infc_cpu_features(regs(runtime, ICELAKE)) == AVX2 | AVX512
     assert runtime.lib.infc_cpu_features(regs(runtime, HASWELL)) == AVX2
     assert runtime.lib.infc_cpu_features(runtime.ffi.new("infc_cpu_regs *")) == 0
-    targets = [runtime.ffi.string(runtime.lib.infc_cpu_target(regs(runtime, r))) for r in (ICELAKE, HASWELL, dict.fromkeys(HASWELL, 0))]
+    targets = [
+        runtime.ffi.string(runtime.lib.infc_cpu_target(regs(runtime, r)))
+        for r in (ICELAKE, HASWELL, dict.fromkeys(HASWELL, 0))
+    ]
     assert targets == [b"avx512", b"avx2", b"scalar"]
 
 
@@ -57,24 +71,38 @@ def test_one_missing_part_of_avx512_is_named(runtime, clear: dict[str, int], nam
 
 
 def test_avx2_needs_the_operating_system_too(runtime) -> None:
-    assert missing(runtime, regs(runtime, HASWELL, xcr0=4), AVX2) == "the operating system's support for AVX registers"
+    assert (
+        missing(runtime, regs(runtime, HASWELL, xcr0=4), AVX2)
+        == "the operating system's support for AVX registers"
+    )
     assert missing(runtime, regs(runtime, HASWELL, leaf1_ecx=1 << 28), AVX2) == "AVX"
     assert missing(runtime, regs(runtime, HASWELL), AVX2) is None
 
 
 def test_this_machine_agrees_with_the_kernel(runtime) -> None:
-    flags = next(line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("flags")).split()
+    flags = next(
+        line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("flags")
+    ).split()
     r = runtime.ffi.new("infc_cpu_regs *", runtime.lib.infc_cpu_read())
     features = runtime.lib.infc_cpu_features(r)
     assert bool(features & AVX2) == ({"avx2", "fma", "f16c"} <= set(flags))
-    assert bool(features & AVX512) == ({"avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512_vnni"} <= set(flags))
+    assert bool(features & AVX512) == (
+        {"avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512_vnni"} <= set(flags)
+    )
 
 
-def test_a_backend_the_cpu_lacks_is_refused_in_one_sentence(open_model, tmp_path: Path) -> None:
-    with pytest.raises(RuntimeFailure, match="this CPU lacks .*compile with --target .* fat target such as") as failure:
+def test_a_backend_the_cpu_lacks_is_refused_in_one_sentence(
+    open_model, archive: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(
+        RuntimeFailure, match="this CPU lacks .*compile with --target .* fat target such as"
+    ) as failure:
         open_model(isa="future")
     assert failure.value.code == EHOST and "\n" not in failure.value.message
-    library = harness.append_blob(harness.build_library(tmp_path / "f.so", flags=("-DFAKE_ONLY_FUTURE",)), harness.default_blob())
+    library = harness.append_blob(
+        harness.build_library(tmp_path / "f.so", archive, flags=("-DFAKE_ONLY_FUTURE",)),
+        harness.default_blob(),
+    )
     only = Runtime(library)
     out = only.ffi.new("infc_model **")
     assert only.lib.infc_open(only.ffi.NULL, out) == EHOST and out[0] == only.ffi.NULL
@@ -87,7 +115,9 @@ def test_an_isa_that_was_not_compiled_in(open_model) -> None:
     assert failure.value.code == EINPUT
 
 
-@pytest.mark.parametrize("options", [{"threads": -1}, {"threads": 5000}, {"ubatch": -1}, {"ubatch": 9}, {"flags": 8}, {"size": 4}])
+@pytest.mark.parametrize(
+    "options", [{"threads": -1}, {"threads": 5000}, {"ubatch": -1}, {"ubatch": 9}, {"flags": 8}, {"size": 4}]
+)
 def test_bad_options(open_model, options: dict[str, int]) -> None:
     with pytest.raises(RuntimeFailure) as failure:
         open_model(**options)
@@ -110,7 +140,7 @@ def test_options_grow(runtime) -> None:
     lib.infc_close(out[0])
 
 
-# ---- quota and cores: folders that look like /proc and /sys ------------------------------------------------------------------
+# ---- quota and cores: folders that look like /proc and /sys ----------------------------------------
 
 
 def tree(root: Path, files: dict[str, str]) -> bytes:
@@ -130,19 +160,64 @@ QUOTAS: dict[str, tuple[dict[str, str], int]] = {
     "v2 less than one": ({"proc/self/cgroup": "0::/a\n", f"{V2}/a/cpu.max": "1000 100000\n"}, 1),
     "v2 max": ({"proc/self/cgroup": "0::/a\n", f"{V2}/a/cpu.max": "max 100000\n"}, 0),
     "v2 parent is tighter": (
-        {"proc/self/cgroup": "0::/a/b\n", f"{V2}/a/b/cpu.max": "800000 100000", f"{V2}/a/cpu.max": "300000 100000", f"{V2}/cpu.max": "max 1"}, 3),
-    "v2 container: the group's path is the host's": ({"proc/self/cgroup": "0::/docker/f00\n", f"{V2}/cpu.max": "400000 100000\n"}, 4),
+        {
+            "proc/self/cgroup": "0::/a/b\n",
+            f"{V2}/a/b/cpu.max": "800000 100000",
+            f"{V2}/a/cpu.max": "300000 100000",
+            f"{V2}/cpu.max": "max 1",
+        },
+        3,
+    ),
+    "v2 container: the group's path is the host's": (
+        {"proc/self/cgroup": "0::/docker/f00\n", f"{V2}/cpu.max": "400000 100000\n"},
+        4,
+    ),
     "v2 root": ({"proc/self/cgroup": "0::/\n", f"{V2}/cpu.max": "500000 100000\n"}, 5),
-    "v2 outside the namespace": ({"proc/self/cgroup": "0::/../../x\n", f"{V2}/cpu.max": "600000 100000\n"}, 6),
+    "v2 outside the namespace": (
+        {"proc/self/cgroup": "0::/../../x\n", f"{V2}/cpu.max": "600000 100000\n"},
+        6,
+    ),
     "v1": (
-        {"proc/self/cgroup": "5:memory:/m\n3:cpu,cpuacct:/g\n", f"{V1}/g/cpu.cfs_quota_us": "250000\n", f"{V1}/g/cpu.cfs_period_us": "100000\n"}, 3),
+        {
+            "proc/self/cgroup": "5:memory:/m\n3:cpu,cpuacct:/g\n",
+            f"{V1}/g/cpu.cfs_quota_us": "250000\n",
+            f"{V1}/g/cpu.cfs_period_us": "100000\n",
+        },
+        3,
+    ),
     "v1 mounted as cpu": (
-        {"proc/self/cgroup": "3:cpuacct,cpu:/g\n", "sys/fs/cgroup/cpu/cpu.cfs_quota_us": "100000", "sys/fs/cgroup/cpu/cpu.cfs_period_us": "50000"}, 2),
-    "v1 unlimited": ({"proc/self/cgroup": "3:cpu:/\n", "sys/fs/cgroup/cpu/cpu.cfs_quota_us": "-1", "sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000"}, 0),
-    "cpuset is not cpu": ({"proc/self/cgroup": "3:cpuset:/\n", "sys/fs/cgroup/cpu/cpu.cfs_quota_us": "1", "sys/fs/cgroup/cpu/cpu.cfs_period_us": "1"}, 0),
+        {
+            "proc/self/cgroup": "3:cpuacct,cpu:/g\n",
+            "sys/fs/cgroup/cpu/cpu.cfs_quota_us": "100000",
+            "sys/fs/cgroup/cpu/cpu.cfs_period_us": "50000",
+        },
+        2,
+    ),
+    "v1 unlimited": (
+        {
+            "proc/self/cgroup": "3:cpu:/\n",
+            "sys/fs/cgroup/cpu/cpu.cfs_quota_us": "-1",
+            "sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000",
+        },
+        0,
+    ),
+    "cpuset is not cpu": (
+        {
+            "proc/self/cgroup": "3:cpuset:/\n",
+            "sys/fs/cgroup/cpu/cpu.cfs_quota_us": "1",
+            "sys/fs/cgroup/cpu/cpu.cfs_period_us": "1",
+        },
+        0,
+    ),
     "both: the tighter one": (
-        {"proc/self/cgroup": "1:cpu:/\n0::/\n", f"{V2}/cpu.max": "900000 100000", "sys/fs/cgroup/cpu/cpu.cfs_quota_us": "700000",
-         "sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000"}, 7),
+        {
+            "proc/self/cgroup": "1:cpu:/\n0::/\n",
+            f"{V2}/cpu.max": "900000 100000",
+            "sys/fs/cgroup/cpu/cpu.cfs_quota_us": "700000",
+            "sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000",
+        },
+        7,
+    ),
     "garbage": ({"proc/self/cgroup": "::::\nnonsense\n0:\n0::/a\n", f"{V2}/a/cpu.max": "lots of it"}, 0),
     "period 0": ({"proc/self/cgroup": "0::/\n", f"{V2}/cpu.max": "100 0"}, 0),
     "no period": ({"proc/self/cgroup": "0::/\n", f"{V2}/cpu.max": "100"}, 0),
@@ -171,7 +246,13 @@ def test_quota(runtime, tmp_path: Path, case: str) -> None:
     ],
 )
 def test_physical_cores(runtime, tmp_path: Path, siblings: list[str], cpus, cores: int) -> None:
-    root = tree(tmp_path, {f"sys/devices/system/cpu/cpu{i}/topology/thread_siblings_list": s + "\n" for i, s in enumerate(siblings)})
+    root = tree(
+        tmp_path,
+        {
+            f"sys/devices/system/cpu/cpu{i}/topology/thread_siblings_list": s + "\n"
+            for i, s in enumerate(siblings)
+        },
+    )
     mask = runtime.ffi.new("infc_cpu_mask *")
     for cpu in cpus:
         mask.word[cpu // 64] |= 1 << cpu % 64
@@ -183,12 +264,21 @@ def test_default_threads_obey_the_affinity_mask(runtime) -> None:
     assert runtime.lib.infc_mask_get(mask) == len(os.sched_getaffinity(0))
     assert 1 <= runtime.lib.infc_default_threads() <= len(os.sched_getaffinity(0))
     cpu = min(os.sched_getaffinity(0))
-    code = f"from tests.runtime.model import Runtime; from pathlib import Path; print(Runtime(Path({str(runtime.path)!r})).lib.infc_default_threads())"
-    done = subprocess.run(["taskset", "-c", str(cpu), os.sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=harness.ROOT)
+    code = (
+        "from tests.runtime.model import Runtime; from pathlib import Path; "
+        f"print(Runtime(Path({str(runtime.path)!r})).lib.infc_default_threads())"
+    )
+    done = subprocess.run(
+        ["taskset", "-c", str(cpu), os.sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=harness.ROOT,
+    )
     assert done.stdout == "1\n"
 
 
-# ---- messages ----------------------------------------------------------------------------------------------------------------
+# ---- messages ----------------------------------------
 
 
 def test_messages_are_one_short_printable_line(runtime) -> None:

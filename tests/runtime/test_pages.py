@@ -1,11 +1,17 @@
-"""Property: whatever the order of opens, forks, truncations, closes and mixed batches, no page is leaked, shared wrongly or stale."""
+"""Property: after any opens, forks, truncations, closes and mixed batches, no page is leaked or stale."""
 
 from __future__ import annotations
 
 import numpy as np
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from tests.runtime.harness import ELIMIT, MAX_SEQS, N_CTX, N_PAGES, PAGE, VOCAB, expected_logits
 from tests.runtime.model import Model, Runtime, RuntimeFailure
@@ -75,7 +81,7 @@ def machine(runtime: Runtime) -> type[RuleBasedStateMachine]:
             except RuntimeFailure as failure:
                 assert failure.code == ELIMIT
                 assert self.model.free_pages() == free
-                # At least what the sequences would need of their own, one copied page each, is really not there.
+                # The new pages, and a copied one for each sequence, are really not there.
                 need = sum(-(-len(t) // PAGE) - -(-len(self.held[s]) // PAGE) for s, t in after.items())
                 touched = sum(after[s] != self.held[s] for s in after)
                 assert need + touched > free or max(map(len, after.values())) > N_CTX
@@ -99,6 +105,10 @@ def test_page_accounting(runtime: Runtime) -> None:
     run_state_machine_as_test(
         lambda: machine(runtime)(),
         settings=settings(
-            max_examples=60, stateful_step_count=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
+            max_examples=60,
+            stateful_step_count=25,
+            deadline=None,
+            derandomize=True,
+            suppress_health_check=list(HealthCheck),
         ),
     )
