@@ -126,11 +126,6 @@ const uint8_t *infc_tok_bytes(const infc_tokenizer *t, int32_t id, size_t *size)
 
 // ---- merging ---------------------------------------------------------------------------------------------------------------
 
-static inline void put(infc_ids *out, uint32_t id) {
-    if (out->n < out->cap) out->ids[out->n] = (int32_t)id;
-    out->n++;
-}
-
 // Rank of the merge of two tokens, NO_MERGE if there is none.
 static inline uint32_t rank_of(const infc_tokenizer *t, uint32_t left, uint32_t right) {
     uint64_t key = (uint64_t)left << ID_BITS | right;
@@ -174,7 +169,7 @@ static void merge_short(const infc_tokenizer *t, uint32_t *ids, size_t n, infc_i
         }
         if (best > 0) ranks[best - 1] = rank_of(t, ids[best - 1], ids[best]);
     }
-    for (size_t i = 0; i < n; i++) put(out, ids[i]);
+    for (size_t i = 0; i < n; i++) infc_ids_put(out, ids[i]);
 }
 
 // Pairs waiting to be merged, rank << 32 | position of the left symbol: the least is the next merge.
@@ -242,7 +237,7 @@ static int merge_long(const infc_tokenizer *t, const uint8_t *word, size_t size,
         pair_up(t, s, at, &h);
         if (s[at].previous != NONE) pair_up(t, s, s[at].previous, &h);
     }
-    for (uint32_t i = 0; i < n; i = s[i].next) put(out, s[i].id);
+    for (uint32_t i = 0; i < n; i = s[i].next) infc_ids_put(out, s[i].id);
     free(s);
     free(h.items);
     return 0;
@@ -252,7 +247,7 @@ static int encode_word(const infc_tokenizer *t, const uint8_t *word, size_t size
     if (t->ignore_merges) {
         uint32_t id = word_token(t, word, size);
         if (id != NONE) {
-            put(out, id);
+            infc_ids_put(out, id);
             return 0;
         }
     }
@@ -312,14 +307,14 @@ static int encode_plain(const infc_tokenizer *t, const uint8_t *text, size_t siz
 }
 
 int infc_tok_encode(const infc_tokenizer *t, const uint8_t *text, size_t size, uint32_t flags, infc_ids *out) {
-    if (flags & INFC_TOKENIZE_BOS && t->add_bos && t->bos != INFC_TOKEN_NONE) put(out, (uint32_t)t->bos);
+    if (flags & INFC_TOKENIZE_BOS && t->add_bos && t->bos != INFC_TOKEN_NONE) infc_ids_put(out, (uint32_t)t->bos);
     size_t at = 0, begin = 0, end = 0;
     while (at < size) {
         int32_t id = infc_tok_find_added(t, (flags & INFC_TOKENIZE_SPECIAL) != 0, text, at, size, &begin, &end);
         if (id == INFC_TOKEN_NONE) begin = end = size;
         int error = encode_plain(t, text + at, begin - at, out);
         if (error) return error;
-        if (id != INFC_TOKEN_NONE) put(out, (uint32_t)id);
+        if (id != INFC_TOKEN_NONE) infc_ids_put(out, (uint32_t)id);
         at = end;
     }
     return 0;

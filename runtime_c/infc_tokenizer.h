@@ -45,6 +45,11 @@ typedef struct infc_ids {
     size_t cap, n;
 } infc_ids;
 
+static inline void infc_ids_put(infc_ids *out, uint32_t id) {
+    if (out->n < out->cap) out->ids[out->n] = (int32_t)id;
+    out->n++;
+}
+
 // Checks the section's header, directory and small tables and points out into it. 0, or INFC_EFILE if it is not a tokenizer.
 // The large tables are checked where they are used: no content of the section makes a read out of bounds.
 int infc_tokenizer_open(const uint8_t *section, size_t size, infc_tokenizer *out);

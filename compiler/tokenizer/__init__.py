@@ -1,1 +1,7 @@
-"""Part of infc."""
+"""Tokenizers and chat templates, compiled to the tables that ``runtime_c/infc_tokenizer.c`` and ``infc_chat.c`` walk."""
+
+from infc.tokenizer.chat import ChatReduction, reduce_chat
+from infc.tokenizer.compile import compile_tokenizer
+from infc.tokenizer.pretokenizers import PRETOKENIZERS
+
+__all__ = ["PRETOKENIZERS", "ChatReduction", "compile_tokenizer", "reduce_chat"]

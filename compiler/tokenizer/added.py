@@ -67,9 +67,7 @@ def automaton(tokens: Mapping[bytes, int]) -> bytes:
     trie = _Trie()
     for text, token in tokens.items():
         if not 0 < len(text) <= _MAX_TOKEN_BYTES:
-            raise InputError(
-                "G79", f"added token of {len(text)} bytes (1 to {_MAX_TOKEN_BYTES} are supported)", f"token: {token}"
-            )
+            raise InputError("G79", f"added token of {len(text)} bytes (1 to {_MAX_TOKEN_BYTES} are supported)", f"token: {token}")
         trie.insert(text, token)
     used = sorted({b for text in tokens for b in text})
     classes = np.zeros(256, np.uint8)  # class 0: bytes in no token

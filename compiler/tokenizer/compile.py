@@ -52,9 +52,7 @@ def compile_tokenizer(kv: Mapping[str, Any], vocab_size: int) -> bytes:
     merge_homes, merge_slots = bpe.merge_table(pairs)
     word_homes, word_slots = 0, np.zeros(0, np.uint32)
     if pre.ignore_merges:
-        word_homes, word_slots = bpe.word_table(
-            {b: i for i, t in enumerate(tokens) if types[i] == _NORMAL and (b := bpe.token_bytes(t))}
-        )
+        word_homes, word_slots = bpe.word_table({b: i for i, t in enumerate(tokens) if types[i] == _NORMAL and (b := bpe.token_bytes(t))})
     special, eog, user = _marks(kv, tokens, types)
     token_flags = np.zeros(len(tokens), np.uint8)
     token_flags[special] |= TOKEN_SPECIAL

@@ -26,13 +26,31 @@ class Dfa:
     rows: tuple[tuple[tuple[int, bool], ...], ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _Char:
+    set: CharSet
+    after: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Condition:
+    set: CharSet
+    at_end: bool
+    after: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Fork:
+    after: tuple[int, ...]  # best first
+
+
 @dataclass(slots=True)
 class _Nfa:
-    """Nodes: ("chars", set, next), ("look", set, at_end, next), ("fork", nexts, best first), ("match",)."""
+    """Nodes by number; None is the match."""
 
-    nodes: list[tuple[object, ...]] = field(default_factory=list)
+    nodes: list[_Char | _Condition | _Fork | None] = field(default_factory=list)
 
-    def add(self, *node: object) -> int:
+    def add(self, node: _Char | _Condition | _Fork | None) -> int:
         if len(self.nodes) >= _MAX_NODES:
             raise InputError("G79", "pre-tokenizer pattern has too many parts", f"limit: {_MAX_NODES}")
         self.nodes.append(node)
@@ -41,23 +59,21 @@ class _Nfa:
     def build(self, node: Node, after: int) -> int:
         """The entry of ``node`` when ``after`` follows it."""
         if isinstance(node, Chars):
-            return self.add("chars", node.set, after)
+            return self.add(_Char(node.set, after))
         if isinstance(node, Look):
-            return self.add("look", node.set, node.at_end, after)
+            return self.add(_Condition(node.set, node.at_end, after))
         if isinstance(node, Concat):
             for item in reversed(node.items):
                 after = self.build(item, after)
             return after
         if isinstance(node, Choice):
-            return self.add("fork", tuple(self.build(item, after) for item in node.items))
+            return self.add(_Fork(tuple(self.build(item, after) for item in node.items)))
+        entry = after
         if node.high is None:
-            loop = self.add("fork", ())
-            self.nodes[loop] = ("fork", (self.build(node.item, loop), after))
-            entry = loop
-        else:
-            entry = after
-            for _ in range(node.high - node.low):
-                entry = self.add("fork", (self.build(node.item, entry), after))
+            entry = self.add(None)
+            self.nodes[entry] = _Fork((self.build(node.item, entry), after))
+        for _ in range((node.high or node.low) - node.low):
+            entry = self.add(_Fork((self.build(node.item, entry), after)))
         for _ in range(node.low):
             entry = self.build(node.item, entry)
         return entry
@@ -74,8 +90,7 @@ def char_sets(node: Node) -> list[CharSet]:
 def determinize(node: Node, n_classes: int, members: dict[CharSet, frozenset[int]]) -> Dfa:
     """The DFA of ``node`` over ``n_classes`` classes, where ``members`` gives each set as classes. Minimal."""
     nfa = _Nfa()
-    match = nfa.add("match")
-    entry = nfa.build(node, match)
+    entry = nfa.build(node, nfa.add(None))
     end = n_classes
 
     def step(threads: tuple[int, ...], symbol: int) -> tuple[tuple[int, ...], bool]:
@@ -84,21 +99,20 @@ def determinize(node: Node, n_classes: int, members: dict[CharSet, frozenset[int
         alive: dict[int, None] = {}
         stack = list(reversed(threads))
         while stack:
-            at = stack.pop()
-            if at in seen:
+            number = stack.pop()
+            if number in seen:
                 continue
-            seen.add(at)
-            kind, *rest = nfa.nodes[at]
-            if kind == "match":
+            seen.add(number)
+            at = nfa.nodes[number]
+            if at is None:
                 return tuple(alive), True
-            if kind == "fork":
-                stack.extend(reversed(rest[0]))  # type: ignore[call-overload]
-            elif kind == "look":
-                s, at_end, after = rest
-                if at_end if symbol == end else symbol in members[s]:  # type: ignore[index]
-                    stack.append(after)  # type: ignore[arg-type]
-            elif symbol != end and symbol in members[rest[0]]:  # type: ignore[index]
-                alive.setdefault(rest[1])  # type: ignore[arg-type]
+            if isinstance(at, _Fork):
+                stack.extend(reversed(at.after))
+            elif isinstance(at, _Condition):
+                if at.at_end if symbol == end else symbol in members[at.set]:
+                    stack.append(at.after)
+            elif symbol != end and symbol in members[at.set]:
+                alive.setdefault(at.after)
         return tuple(alive), False
 
     # The start is kept apart from an equal list of threads met later: only there is an empty match an error.
@@ -127,9 +141,7 @@ def minimize(rows: list[list[tuple[int, bool]]]) -> Dfa:
     count = 1
     while True:
         keys: dict[tuple[object, ...], int] = {}
-        refined = [
-            keys.setdefault((group[s], *((group[t], m) for t, m in row)), len(keys)) for s, row in enumerate(rows)
-        ]
+        refined = [keys.setdefault((group[s], *((group[t], m) for t, m in row)), len(keys)) for s, row in enumerate(rows)]
         if len(keys) == count:
             break
         group, count = refined, len(keys)

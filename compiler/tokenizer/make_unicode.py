@@ -46,7 +46,7 @@ def main() -> None:
     import tokenizers
     from tokenizers.pre_tokenizers import Digits, Split
 
-    properties = {c: Split(tokenizers.Regex(rf"\p{{{c}}}"), "isolated") for c in _CATEGORIES}
+    properties: dict[str, Any] = {c: Split(tokenizers.Regex(rf"\p{{{c}}}"), "isolated") for c in _CATEGORIES}
     properties["White_Space"] = Split(tokenizers.Regex(r"\s"), "isolated")
     properties["Numeric"] = Digits(individual_digits=True)
     lines = [

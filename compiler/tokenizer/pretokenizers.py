@@ -34,9 +34,7 @@ class Pretokenizer:
 
 
 _GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
-_TIKTOKEN = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|%s| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
+_TIKTOKEN = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|%s| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 
 PRETOKENIZERS: Mapping[str, Pretokenizer] = MappingProxyType(
     {
@@ -90,11 +88,12 @@ def compile_splits(patterns: tuple[str, ...]) -> SplitTables:
         cut = frozenset()
     lengths = np.diff(np.array([*starts, CODE_POINTS]))
     per_point = np.repeat(np.array(classes, np.uint8), lengths).reshape(-1, _BLOCK)
-    blocks, stage1 = np.unique(per_point, axis=0, return_inverse=True)
+    blocks: dict[bytes, int] = {}
+    stage1 = [blocks.setdefault(row.tobytes(), len(blocks)) for row in per_point]
     return SplitTables(
         n_classes,
-        stage1.reshape(-1).astype(np.uint16),
-        blocks.reshape(-1),
+        np.array(stage1, np.uint16),
+        np.frombuffer(b"".join(blocks), np.uint8),
         tuple(np.array([[t << 1 | m for t, m in row] for row in d.rows], np.uint16) for d in dfas),
     )
 

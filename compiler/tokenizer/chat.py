@@ -1,0 +1,269 @@
+"""Partial evaluation of a chat template: from a program to the fixed text between one message and the next.
+
+A template is reduced to a table: ``glue[before][after]`` is what stands between the content of a message of role ``before``
+(or the start) and that of a message of role ``after`` (or the end, or the end with the prompt for an answer). That covers BOS,
+default system prompts, system text folded into the first user turn, and every plain role prefix and suffix. The table is read
+off renderings of short conversations with marker words for contents, and then must predict, character for character,
+renderings it was not made from. A transition that the template refuses, or that the table cannot predict, is left out, and the
+program refuses such a conversation; if a transition that every chat needs is among them, the template cannot be reduced.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from itertools import product
+from typing import Any
+
+from infc.errors import InputError
+from infc.limits import Limits
+from infc.tokenizer.chat_render import Conversation, Refused, render_all
+
+ROLES = ("system", "user", "assistant")
+START, END, GENERATE = "start", "end", "generate"
+BEFORE = (*ROLES, START)
+AFTER = (*ROLES, END, GENERATE)
+STRIP_LEFT, STRIP_RIGHT, NOT_EMPTY = 1, 2, 4
+
+MAGIC = b"INFCCHT1"
+_VERSION = 1
+_ABSENT = 0xFFFFFFFF
+_KEY = "tokenizer.chat_template"
+
+# What is learnt together, from the first rendering that shows it and else only what is known. A conversation needs the first
+# two; the others are taken where the template allows them and is regular.
+_NEEDED = (
+    ((START, "user"), ("user", GENERATE)),
+    (("user", "assistant"), ("assistant", "user")),
+)
+_OPTIONAL = (
+    ((START, "system"), ("system", "user")),
+    (("user", END),), (("assistant", END),), (("assistant", GENERATE),), (("system", END),), (("system", GENERATE),),
+    ((START, "assistant"),), (("user", "user"),), (("assistant", "assistant"),), (("system", "assistant"),),
+    (("system", "system"),), (("user", "system"),), (("assistant", "system"),),
+)  # fmt: skip
+_MAX_LITERALS = 256
+_PAD_LEFT, _PAD_RIGHT = " \n", "\n "
+
+Transition = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class ChatReduction:
+    """A reduced template, or the ``reason`` why there is none.
+
+    ``glue``: text by transition (before, after), absent where the template has none. ``strip``: flags by role (STRIP_LEFT,
+    STRIP_RIGHT: white space at that end of a content is removed; NOT_EMPTY: an empty content is not supported).
+    """
+
+    glue: Mapping[Transition, str] = field(default_factory=dict)
+    strip: Mapping[str, int] = field(default_factory=dict)
+    reason: str = ""
+
+    def __bool__(self) -> bool:
+        return not self.reason
+
+    def render(self, c: Conversation) -> str | None:
+        """What the table says; None for a conversation it does not cover. ``infc_chat.c`` does the same on bytes."""
+        out = []
+        before = START
+        for role, content in c.messages:
+            flags = self.strip.get(role, 0)
+            content = content.lstrip() if flags & STRIP_LEFT else content
+            content = content.rstrip() if flags & STRIP_RIGHT else content
+            if (before, role) not in self.glue or (not content and flags & NOT_EMPTY):
+                return None
+            out += [self.glue[before, role], content]
+            before = role
+        last = (before, GENERATE if c.generate else END)
+        return "".join([*out, self.glue[last]]) if last in self.glue else None
+
+    def encode(self) -> bytes:
+        """The CHAT section: ``magic[8] | u32 version | u32 size | u32 strip[3] | u32 0 | (u32 offset, u32 size)[4][5] | text``.
+
+        Rows are BEFORE, columns AFTER; an absent transition has offset 2^32 - 1. Empty if there is no reduction.
+        """
+        if not self:
+            return b""
+        text = b""
+        cells = b""
+        base = 8 + 6 * 4 + 8 * len(BEFORE) * len(AFTER)
+        for cell in product(BEFORE, AFTER):
+            piece = self.glue[cell].encode("utf-8") if cell in self.glue else b""
+            cells += struct.pack("<II", base + len(text) if cell in self.glue else _ABSENT, len(piece))
+            text += piece
+        strip = [self.strip.get(role, 0) for role in ROLES]
+        return struct.pack("<8s6I", MAGIC, _VERSION, base + len(text), *strip, 0) + cells + text
+
+
+def reduce_chat(
+    kv: Mapping[str, Any], bos_text: str | None = None, eos_text: str | None = None, limits: Limits | None = None
+) -> ChatReduction:
+    """The reduction of the file's chat template; one with a ``reason`` if there is no template or it has no reduction.
+
+    ``bos_text``, ``eos_text``: what ``bos_token`` and ``eos_token`` stand for, by default the texts of the file's tokens.
+    Takes bounded time and memory whatever the template does. InputError G87 if the template is larger than the limit.
+    """
+    template = kv.get(_KEY)
+    limits = limits or Limits()
+    if not isinstance(template, str) or not template.strip():
+        return ChatReduction(reason="the model has no chat template")
+    if len(template.encode("utf-8", "surrogatepass")) > limits.template_bytes:
+        raise InputError("G87", f"the chat template is {limits.over('template_bytes')}", f"key: {_KEY}")
+    names = {
+        "bos_token": _token_text(kv, "bos") if bos_text is None else bos_text,
+        "eos_token": _token_text(kv, "eos") if eos_text is None else eos_text,
+    }
+    conversations = [*_short(), *_long(_literals(template))]
+    renders = render_all(template, names, conversations)
+    if isinstance(renders, Refused):
+        return ChatReduction(reason=f"the chat template cannot be reduced: {renders.reason}")
+    found = _reduce(dict(zip(conversations, renders, strict=True)))
+    if isinstance(found, Refused):
+        return ChatReduction(reason=f"the chat template cannot be reduced: {found.reason}")
+    if any("\ud800" <= c <= "\udfff" for text in found.glue.values() for c in text):
+        return ChatReduction(reason="the chat template cannot be reduced: it writes text that is not Unicode")
+    return found
+
+
+def _token_text(kv: Mapping[str, Any], name: str) -> str:
+    tokens, token = kv.get("tokenizer.ggml.tokens"), kv.get(f"tokenizer.ggml.{name}_token_id")
+    return str(tokens[int(token)]) if tokens is not None and token is not None and 0 <= int(token) < len(tokens) else ""
+
+
+# ---- conversations to render -----------------------------------------------------------------------------------------------
+
+
+def _marked(roles: tuple[str, ...], generate: bool) -> Conversation:
+    """Contents that occur in no template and differ in every message."""
+    return Conversation(tuple((role, f"Xq{i}{role}Zj") for i, role in enumerate(roles)), generate)
+
+
+def _padded(role: str, left: str = _PAD_LEFT, right: str = _PAD_RIGHT) -> Conversation:
+    """The marked conversation that shows ``role`` first, with white space around its content."""
+    roles = {"system": ("system", "user"), "user": ("user",), "assistant": ("user", "assistant", "user")}[role]
+    plain = _marked(roles, generate=True)
+    return Conversation(tuple((r, left + c + right if r == role else c) for r, c in plain.messages), True)
+
+
+def _short() -> list[Conversation]:
+    """Every order of roles up to four messages, with and without the prompt for an answer; and padded ones."""
+    orders = [roles for n in (1, 2, 3, 4) for roles in product(ROLES, repeat=n)]
+    marked = [_marked(roles, generate) for roles in orders for generate in (False, True)]
+    return [*marked, *(_padded(role) for role in ROLES)]
+
+
+def _literals(template: str) -> list[str]:
+    """Quoted strings of the template: what it may look for in a content."""
+    quoted = re.findall(r"'((?:[^'\\]|\\.){1,64})'|\"((?:[^\"\\]|\\.){1,64})\"", template)
+    words = dict.fromkeys(a or b for a, b in quoted)
+    plain = [w.replace("\\n", "\n").replace("\\t", "\t").replace("\\'", "'").replace('\\"', '"') for w in words]
+    return plain[:_MAX_LITERALS]
+
+
+def _long(literals: list[str]) -> list[Conversation]:
+    """Held-out conversations: many turns, and contents that a template may treat in its own way."""
+    contents = [
+        *(f"{a}{word}{b}" for word in ("one", "two words\nand lines") for a, b in ((" \n", ""), ("", "\n\t "), ("\n ", " "))),
+        "{{ braces }} {% raw %} {# c #}", "h\u00e9 \u4e16\u754c \U0001f642 \u00a0x", "<b>&amp;'\"\\</b>", "0", "None", "x" * 2000,
+        *(f"aa{w}bb" for w in literals), *literals,
+    ]  # fmt: skip
+    turns = ("user", "assistant") * 3 + ("user",)
+    out = [_marked((*head, *turns[:n]), n % 2 == 1) for head in ((), ("system",)) for n in range(1, 8)]
+    for content in contents:
+        for head in ((), ("system",)):
+            roles = (*head, "user", "assistant", "user")
+            out.append(Conversation(tuple((role, content) for role in roles), generate=True))
+        out += [Conversation((("user", content), ("assistant", content)), False)]
+    for role in ROLES:  # empty, one role at a time
+        roles = ("system", "user", "assistant", "user") if role == "system" else ("user", "assistant", "user")
+        for empty in ("", " \n"):
+            out.append(Conversation(tuple((r, empty if r == role else f"some {r} text") for r in roles), True))
+    return list(dict.fromkeys(out))
+
+
+# ---- reading the table off the renderings ----------------------------------------------------------------------------------
+
+_Renders = Mapping[Conversation, str | Refused]
+
+
+def _transitions(c: Conversation) -> list[Transition]:
+    roles = [START, *(role for role, _ in c.messages), GENERATE if c.generate else END]
+    return list(zip(roles, roles[1:], strict=False))
+
+
+def _split(c: Conversation, text: str) -> list[str] | None:
+    """The text around each content, or None if the contents do not stand there once each and in order."""
+    pieces = []
+    for _, content in c.messages:
+        before, found, text = text.partition(content)
+        if not found or content in text:
+            return None
+        pieces.append(before)
+    return [*pieces, text]
+
+
+def _reduce(renders: _Renders) -> ChatReduction | Refused:
+    marked = [c for c in renders if c == _marked(tuple(role for role, _ in c.messages), c.generate)]
+    table = ChatReduction(strip={role: _strip(role, renders) for role in ROLES})
+    for group in (*_NEEDED, *_OPTIONAL):
+        wider = _learn(table, group, marked, renders)
+        if isinstance(wider, ChatReduction):
+            table = wider
+        elif group in _NEEDED:
+            return wider
+    return table
+
+
+def _learn(table: ChatReduction, group: tuple[Transition, ...], marked: list[Conversation], renders: _Renders) -> ChatReduction | Refused:
+    """``table`` with the transitions of ``group``, if every rendering that it then covers agrees."""
+    known = {*table.glue, *group}
+    for c in marked:
+        if not set(group) <= set(_transitions(c)) <= known:
+            continue
+        text = renders[c]
+        if isinstance(text, Refused):
+            return text
+        pieces = _split(c, text)
+        if pieces is None:
+            return Refused("a message is left out, repeated or moved")
+        return _verified(replace(table, glue={**dict(zip(_transitions(c), pieces, strict=True)), **table.glue}), renders)
+    return Refused("no conversation shows it")
+
+
+def _verified(table: ChatReduction, renders: _Renders) -> ChatReduction | Refused:
+    """``table``, with roles whose empty contents are irregular marked so; Refused if anything else disagrees."""
+    strip = dict(table.strip)
+    table = replace(table, strip=strip)
+    for c, text in renders.items():
+        if table.render(c) in (None, text):
+            continue
+        empty = [role for role, content in c.messages if not content.strip() and not strip[role] & NOT_EMPTY]
+        if not empty:
+            return text if isinstance(text, Refused) else Refused(_irregular(c))
+        for role in empty:
+            strip[role] |= NOT_EMPTY
+    return table
+
+
+def _irregular(c: Conversation) -> str:
+    if c == _marked(tuple(role for role, _ in c.messages), c.generate):
+        return f"its text depends on more than the roles in their order ({', '.join(r for r, _ in c.messages):.80})"
+    return f"it treats some contents in its own way, for instance {max((t for _, t in c.messages), key=len)!r:.60}"
+
+
+def _strip(role: str, renders: _Renders) -> int:
+    """Which ends of the role's contents lose their white space, by what padding did to a rendering."""
+    padded = _padded(role)
+    plain, wide = renders[_padded(role, "", "")], renders[padded]
+    if isinstance(plain, Refused) or isinstance(wide, Refused):
+        return 0
+    for flags in (0, STRIP_LEFT | STRIP_RIGHT, STRIP_LEFT, STRIP_RIGHT):
+        left = "" if flags & STRIP_LEFT else _PAD_LEFT
+        right = "" if flags & STRIP_RIGHT else _PAD_RIGHT
+        content = next(c for r, c in padded.messages if r == role).strip()
+        if wide == plain.replace(content, left + content + right):
+            return flags
+    return 0  # neither: the renderings will disagree

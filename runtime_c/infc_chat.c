@@ -1,0 +1,121 @@
+#include "infc_chat.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { VERSION = 1, N_HEADER = 6, START = 3, END = 3, GENERATE = 4, STRIP_LEFT = 1, STRIP_RIGHT = 2, NOT_EMPTY = 4 };
+#define ABSENT UINT32_MAX
+
+int infc_chat_open(const uint8_t *section, size_t size, infc_chat *out) {
+    uint32_t h[N_HEADER], cells[INFC_CHAT_BEFORE][INFC_CHAT_AFTER][2];
+    memset(out, 0, sizeof *out);
+    if (size < 8 + sizeof h + sizeof cells || memcmp(section, "INFCCHT1", 8) != 0) return INFC_EFILE;
+    memcpy(h, section + 8, sizeof h);
+    memcpy(cells, section + 8 + sizeof h, sizeof cells);
+    if (h[0] != VERSION || h[1] > size) return INFC_EFILE;
+    for (int r = 0; r < INFC_CHAT_ROLES; r++) out->strip[r] = h[2 + r];
+    for (int b = 0; b < INFC_CHAT_BEFORE; b++) {
+        for (int a = 0; a < INFC_CHAT_AFTER; a++) {
+            uint32_t offset = cells[b][a][0], bytes = cells[b][a][1];
+            if (offset == ABSENT) continue;
+            if (offset > h[1] || bytes > h[1] - offset) return INFC_EFILE;
+            out->glue[b][a] = (infc_glue){section + offset, bytes};
+        }
+    }
+    return 0;
+}
+
+static int role_of(const char *name) {
+    static const char *const names[INFC_CHAT_ROLES] = {"system", "user", "assistant"};
+    for (int r = 0; name && r < INFC_CHAT_ROLES; r++)
+        if (strcmp(name, names[r]) == 0) return r;
+    return -1;
+}
+
+// Python's str.isspace, which templates strip by.
+static int is_space(uint32_t c) {
+    return (c >= 0x09 && c <= 0x0D) || (c >= 0x1C && c <= 0x20) || c == 0x85 || c == 0xA0 || c == 0x1680 ||
+           (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F || c == 0x3000;
+}
+
+// Narrows text[*begin, *end) by the white space that the flags say to remove.
+static void strip(const uint8_t *text, uint32_t flags, size_t *begin, size_t *end) {
+    size_t first = *end, last = *begin;  // of what is not white space
+    for (size_t at = *begin, length; at < *end; at += length) {
+        uint32_t code;
+        length = infc_utf8_decode(text + at, *end - at, &code);
+        if (is_space(code)) continue;
+        if (last == *begin) first = at;
+        last = at + length;
+    }
+    if (flags & STRIP_LEFT) *begin = first;
+    if (flags & STRIP_RIGHT) *end = last > *begin ? last : *begin;
+}
+
+// Text that waits for the next special token, so that it is tokenized as one.
+typedef struct pending {
+    uint8_t *text;
+    size_t size, cap;
+} pending;
+
+static int append(pending *p, const uint8_t *text, size_t size) {
+    if (size > p->cap - p->size) {
+        size_t cap = p->cap ? p->cap : 256;
+        while (cap - p->size < size) {
+            if (cap > SIZE_MAX / 2) return INFC_ELIMIT;
+            cap *= 2;
+        }
+        uint8_t *grown = realloc(p->text, cap);
+        if (!grown) return INFC_ENOMEM;
+        p->text = grown;
+        p->cap = cap;
+    }
+    if (size) memcpy(p->text + p->size, text, size);
+    p->size += size;
+    return 0;
+}
+
+static int flush(pending *p, const infc_tokenizer *t, infc_ids *out) {
+    int error = infc_tok_encode(t, p->text, p->size, 0, out);
+    p->size = 0;
+    return error;
+}
+
+// Text of the template: its special tokens are tokens.
+static int append_glue(pending *p, const infc_tokenizer *t, const infc_glue *g, infc_ids *out) {
+    size_t at = 0, begin = 0, end = 0;
+    int error;
+    for (;;) {
+        int32_t id = infc_tok_find_added(t, 1, g->text, at, g->size, &begin, &end);
+        if (id == INFC_TOKEN_NONE) return append(p, g->text + at, g->size - at);
+        if ((error = append(p, g->text + at, begin - at)) || (error = flush(p, t, out))) return error;
+        infc_ids_put(out, (uint32_t)id);
+        at = end;
+    }
+}
+
+int infc_chat_encode(const infc_chat *c, const infc_tokenizer *t, const infc_message *messages, int32_t n, int add_generation_prompt,
+                     infc_ids *out, int32_t *bad) {
+    pending p = {NULL, 0, 0};
+    int before = START, error = 0;
+    for (int32_t i = 0; i <= n && !error; i++) {
+        const infc_message *m = i < n ? &messages[i] : NULL;
+        int after = m ? role_of(m->role) : add_generation_prompt ? GENERATE : END;
+        *bad = i;
+        if (after < 0 || !c->glue[before][after].text) {
+            error = INFC_EINPUT;
+            break;
+        }
+        error = append_glue(&p, t, &c->glue[before][after], out);
+        if (!m || error) continue;
+        const uint8_t *content = (const uint8_t *)m->content;
+        size_t begin = 0, end = m->size;
+        strip(content, c->strip[after], &begin, &end);
+        if (begin == end && c->strip[after] & NOT_EMPTY) error = INFC_EINPUT;
+        else if (begin < end) error = append(&p, content + begin, end - begin);
+        before = after;
+    }
+    if (!error) error = flush(&p, t, out);
+    free(p.text);
+    return error;
+}
