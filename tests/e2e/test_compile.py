@@ -80,7 +80,8 @@ def test_two_builds_are_the_same_bytes(cc: str, tiny_llama: Tiny, tmp_path: Path
         infc.compile(tiny_llama(), name="m", out=tmp_path / name, cc=cc, cache=False)
     first, second = digests(tmp_path / "one"), digests(tmp_path / "two")
     assert first == second
-    assert Artifact.open(tmp_path / "one").manifest["toolchain"]["pgo"] or "no PGO" in str(Artifact.open(tmp_path / "one").manifest["notes"])
+    manifest = Artifact.open(tmp_path / "one").manifest
+    assert manifest["toolchain"]["pgo"] or "no PGO" in str(manifest["notes"])
 
 
 @pytest.mark.parametrize("cc", ["gcc", pytest.param("clang", marks=pytest.mark.clang)])
@@ -206,13 +207,11 @@ def test_a_disk_without_room_is_refused_before_work(tmp_path: Path, tiny_llama: 
 
 
 def test_run_and_bench_become_the_executable(tiny_artifact: Artifact) -> None:
-    infc_command = [sys.executable, "-m", "infc.cli.main"]
-    direct = output(tiny_artifact, "-p", "the cat", "-n", "5", "--temp", "0")
-    through = subprocess.run(
-        [*infc_command, "run", str(tiny_artifact.path), "-p", "the cat", "-n", "5", "--temp", "0"], capture_output=True, text=True, check=True
-    )
-    assert through.stdout == direct
-    argv = [*infc_command, "bench", str(tiny_artifact.path), "-p", "8", "-n", "4", "-b", "1", "-r", "1", "-o", "json"]
+    command = [sys.executable, "-m", "infc.cli.main"]
+    arguments = ["-p", "the cat", "-n", "5", "--temp", "0"]
+    through = subprocess.run([*command, "run", str(tiny_artifact.path), *arguments], capture_output=True, text=True, check=True)
+    assert through.stdout == output(tiny_artifact, *arguments)
+    argv = [*command, "bench", str(tiny_artifact.path), "-p", "8", "-n", "4", "-b", "1", "-r", "1", "-o", "json"]
     rows = json.loads(subprocess.run(argv, capture_output=True, check=True).stdout)
     assert {row["test"] for row in rows} >= {"pp8", "tg4"}
 

@@ -63,7 +63,9 @@ def test_bad_input_is_one_line_and_status_2(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_missing_compiler_is_status_4(capsys: Capture, tiny_llama: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_compiler_is_status_4(
+    capsys: Capture, tiny_llama: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     argv = ["compile", str(tiny_llama()), "--target", "scalar", "--cc", "no-such-compiler"]
     assert "no-such-compiler" in refused(argv, capsys, 4)

@@ -200,8 +200,8 @@ def test_lessons_fit_the_context() -> None:
 
 
 def test_lessons_reach_every_batch_class() -> None:
-    chunks = [a[a.index("-ub") + 1] if "-ub" in a else "all" for a in (lesson.arguments for lesson in train.lessons(98 << 20, 2048, "avx2"))]
-    assert chunks == ["all", "6", "1"]
+    given = [lesson.arguments for lesson in train.lessons(98 << 20, 2048, "avx2")]
+    assert [a[a.index("-ub") + 1] if "-ub" in a else "all" for a in given] == ["all", "6", "1"]
 
 
 def test_a_short_context_is_not_trained_on() -> None:
