@@ -6,6 +6,7 @@
 
 #include "infc.h"
 #include "infc_blob.h"
+#include "infc_chat.h"
 #include "infc_kv.h"
 #include "infc_memory.h"
 #include "infc_program.h"
@@ -32,6 +33,8 @@ struct infc_model {
     uint8_t **scratch;            // (n_threads)
     int has_tokenizer;            // 0: none in the blob
     infc_tokenizer tokenizer;     // points into the blob
+    int has_chat;
+    infc_chat chat;               // points into the blob
 };
 
 // Reads sections TOKENIZER and CHAT. Returns 0, INFC_EFILE or INFC_ENOMEM.

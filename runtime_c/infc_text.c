@@ -15,13 +15,17 @@ int infc_text_open(infc_model *m) {
     if (m->tokenizer.vocab_size > (uint32_t)m->program->vocab_size)
         return infc_fail(INFC_EFILE, "the tokenizer has %u tokens and the program %d; they belong to different compiles", m->tokenizer.vocab_size,
                          m->program->vocab_size);
+    const infc_section *chat = &m->blob.section[INFC_SECTION_CHAT];
+    m->has_chat = chat->data != NULL;
+    if (m->has_chat && infc_chat_open(chat->data, (size_t)chat->size, &m->chat))
+        return infc_fail(INFC_EFILE, "the chat template's table is damaged: run verify, and compile the program again");
     return INFC_OK;
 }
 
 void infc_text_info(const infc_model *m, infc_info *out) {
     out->bos_id = m->has_tokenizer ? m->tokenizer.bos : -1;
     out->eos_id = m->has_tokenizer ? m->tokenizer.eos : -1;
-    out->has_chat = 0;
+    out->has_chat = m->has_chat;
 }
 
 // 0 when the model has a tokenizer and the buffers are there.
@@ -74,8 +78,34 @@ int infc_is_eog(const infc_model *m, int32_t id) {
     return rc ? rc : infc_tok_is_eog(&m->tokenizer, id);
 }
 
+static int check_messages(const infc_message *messages, int32_t n) {
+    size_t bytes = 0;
+    for (int32_t i = 0; i < n; i++) {
+        if (!messages[i].role) return infc_fail(INFC_EINPUT, "message %d has no role", i);
+        if (messages[i].size && !messages[i].content) return infc_fail(INFC_EINPUT, "message %d has no content and its size is not 0", i);
+        if (messages[i].size > INT_MAX / 4 - bytes) return infc_fail(INFC_ELIMIT, "the messages are too long");
+        bytes += messages[i].size;
+    }
+    return INFC_OK;
+}
+
+static int refuse_message(const infc_message *messages, int32_t n, int32_t bad) {
+    if (bad < n && messages[bad].size)
+        return infc_fail(INFC_EINPUT, "the chat template has no place for message %d of role \"%s\" there", bad, messages[bad].role);
+    if (bad < n) return infc_fail(INFC_EINPUT, "the chat template has no place for the empty message %d of role \"%s\"", bad, messages[bad].role);
+    return infc_fail(INFC_EINPUT, "the chat template cannot end after %d messages", n);
+}
+
 int infc_chat_tokenize(const infc_model *m, const infc_message *messages, int32_t n, int add_generation_prompt, int32_t *ids, size_t cap) {
-    (void)add_generation_prompt;
-    const int rc = n < 0 ? infc_fail(INFC_EINPUT, "%d messages", n) : ready(m, messages, (size_t)n, ids, cap);
-    return rc ? rc : infc_fail(INFC_EINPUT, "the model has no chat template that could be compiled");
+    if (n < 0) return infc_fail(INFC_EINPUT, "%d messages", n);
+    int rc = ready(m, messages, (size_t)n, ids, cap);
+    if (rc) return rc;
+    if (!m->has_chat) return infc_fail(INFC_EINPUT, "the model has no chat template that could be compiled");
+    if ((rc = check_messages(messages, n))) return rc;
+    infc_ids out = {ids, cap, 0};
+    int32_t bad = n;
+    rc = infc_chat_encode(&m->chat, &m->tokenizer, messages, n, add_generation_prompt, &out, &bad);
+    if (rc == INFC_EINPUT) return refuse_message(messages, n, bad);
+    if (rc) return report(rc);
+    return out.n > INT_MAX ? report(INFC_ELIMIT) : (int)out.n;
 }

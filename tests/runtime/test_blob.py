@@ -46,7 +46,7 @@ def u64(x: int) -> bytes:
     return struct.pack("<Q", x & (2**64 - 1))
 
 
-# The blob starts at byte 0 of the file: entry k of the section table is at 16 + 24 * k (id, reserved, offset, size).
+# The blob starts at byte 0: entry k of the section table is at 16 + 24 * k (id, reserved, offset, size).
 BROKEN: dict[str, Callable[[bytes], bytes]] = {
     "empty": lambda d: b"",
     "63 bytes": lambda d: d[-63:],

@@ -1,4 +1,4 @@
-"""What the host offers: CPU features, quotas, cores. The tests describe machines and do not depend on this one."""
+"""What the host offers: CPU features, quotas, cores. Machines are described, so this one does not matter."""
 
 from __future__ import annotations
 
