@@ -53,14 +53,17 @@ static int32_t room(const bench *b, int32_t seqs) {
     return by_pages < i->n_ctx ? (int32_t)by_pages : i->n_ctx;
 }
 
+// Keys and values of one position.
+static uint64_t position_bytes(const infc_info *i) { return i->kv_bytes / ((uint64_t)i->n_pages * (uint64_t)i->page_size); }
+
 // Keys and values that rows first..first+n-1 of a sequence read.
 static uint64_t kv_read(const infc_info *i, int32_t first, int32_t n, int32_t rows_a_pass) {
-    uint64_t position = i->kv_bytes / ((uint64_t)i->n_pages * (uint64_t)i->page_size), positions = 0;
+    uint64_t positions = 0;
     for (int32_t at = 0; at < n; at += rows_a_pass) {
         int32_t end = at + rows_a_pass < n ? at + rows_a_pass : n;
         positions += (uint64_t)first + (uint64_t)end;
     }
-    return position * positions;
+    return position_bytes(i) * positions;
 }
 
 // One length that fits the program: cut if need be, and its name then says so.
@@ -223,7 +226,7 @@ static int bench_threads(bench *b, int32_t threads, uint64_t *stream_bytes, infc
     if (code != INFC_EXIT_OK) return code;
     *stream_bytes = infc_stream_bytes(&b->s);
     process->weights_bytes = b->s.info.weights_bytes;
-    process->kv_bytes = b->s.info.kv_bytes;
+    process->kv_bytes = position_bytes(&b->s.info) * (uint64_t)(process->n_prompt + process->n_gen);
     code = plan_tests(b, b->s.info.threads);
     if (code == INFC_EXIT_OK) code = allocate(b);
     if (code == INFC_EXIT_OK && infc_bandwidth_open(&bw, *stream_bytes, b->s.info.threads) != 0)

@@ -22,7 +22,7 @@ typedef struct infc_bench_process {
     double first_byte_s;      // median; < 0: not measured
     double min_s, max_s;
     uint64_t peak_rss;        // of a process that runs the longest prompt and decodes; 0: not measured
-    uint64_t weights_bytes, kv_bytes;
+    uint64_t weights_bytes, kv_bytes;  // kv_bytes: of n_prompt + n_gen positions
     int32_t n_prompt, n_gen;  // of that process
 } infc_bench_process;
 
