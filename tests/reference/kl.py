@@ -16,8 +16,9 @@ def log_softmax(logits: NDArray[np.floating]) -> NDArray[np.float64]:
 def kl_per_position(reference: NDArray[np.floating], other: NDArray[np.floating]) -> NDArray[np.float64]:
     """KL(reference || other) in nats for each position; both are logits (T, vocab). Result (T,), never negative."""
     p, q = log_softmax(reference), log_softmax(other)
-    # p log(p/q) - p + q: every term is >= 0, so rounding cannot make the sum negative as it can with p log(p/q) alone.
-    return (np.exp(p) * (p - q) - np.exp(p) + np.exp(q)).sum(axis=-1)
+    d = p - q
+    # sum p d = sum p (d + exp(-d) - 1), because p and q both sum to 1: terms that are never negative, so nothing cancels.
+    return (np.exp(p) * np.maximum(d + np.expm1(-d), 0)).sum(axis=-1)
 
 
 def mean_kl(reference: NDArray[np.floating], other: NDArray[np.floating]) -> float:
