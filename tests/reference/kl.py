@@ -17,8 +17,11 @@ def kl_per_position(reference: NDArray[np.floating], other: NDArray[np.floating]
     """KL(reference || other) in nats for each position; both are logits (T, vocab). Result (T,), never negative."""
     p, q = log_softmax(reference), log_softmax(other)
     d = p - q
-    # sum p d = sum p (d + exp(-d) - 1), because p and q both sum to 1: terms that are never negative, so nothing cancels.
-    return (np.exp(p) * np.maximum(d + np.expm1(-d), 0)).sum(axis=-1)
+    # sum p d = sum (p d - p + q), as p and q both sum to 1: no term is negative, so nothing cancels. Where p and q are
+    # close, p (d + exp(-d) - 1) is the same without the rounding of p - q; elsewhere exp(-d) might overflow.
+    near = np.abs(d) < 1
+    close = np.exp(p) * (d + np.expm1(-np.where(near, d, 0)))
+    return np.maximum(np.where(near, close, np.exp(p) * (d - 1) + np.exp(q)), 0).sum(axis=-1)
 
 
 def mean_kl(reference: NDArray[np.floating], other: NDArray[np.floating]) -> float:

@@ -100,3 +100,8 @@ def test_kl_is_never_negative() -> None:
     for scale in (0.0, 1e-12, 1e-9, 1e-6):
         assert (kl_per_position(a, a + scale * rng.standard_normal(a.shape)) >= 0).all()
     np.testing.assert_allclose(np.exp(log_softmax(a)).sum(axis=1), 1)
+
+
+def test_kl_of_certainties() -> None:
+    """Two models that are certain of different tokens: no overflow, the gap of the logits is the divergence."""
+    assert mean_kl(np.array([[2000.0, 0.0]]), np.array([[0.0, 2000.0]])) == pytest.approx(2000)
