@@ -262,12 +262,6 @@ static int32_t draw_from_sorted(infc_sampler *s, float max) {
     return s->candidate[draw(s, s->weight, n)].id;
 }
 
-static int32_t first_of(const float *x, float value) {
-    int32_t i = 0;
-    while (x[i] != value) i++;
-    return i;
-}
-
 static void choose(infc_sampler *s, const float *logits, infc_choice *out) {
     const size_t n = (size_t)s->n_vocab;
     float max = infc_logits_copy(s->work, logits, n);
@@ -280,7 +274,7 @@ static void choose(infc_sampler *s, const float *logits, infc_choice *out) {
         penalise(s);
         max = infc_logits_max(s->work, n);
     }
-    if (s->s.temperature <= 0 || max == -INFINITY) out->id = first_of(s->work, max);
+    if (s->s.temperature <= 0 || max == -INFINITY) out->id = infc_first_of(s->work, max);
     else out->id = s->sorts ? draw_from_sorted(s, max) : draw_from_all(s, max);
     const float own = logits[out->id];
     out->logprob = own == -INFINITY || own != own ? -INFINITY : (float)((own > FLT_MAX ? (double)FLT_MAX : (double)own) - top - log_sum);

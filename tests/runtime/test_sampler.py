@@ -255,7 +255,7 @@ def test_exp_error(runtime) -> None:
     buffer = runtime.ffi.from_buffer
     runtime.lib.infc_exp(buffer("float[]", out), buffer("float[]", x), x.size, 0.0, 1.0)
     want = np.exp(x.astype(np.float64))
-    assert np.abs(out / want - 1).max() < 2e-7
+    assert np.abs(out / want - 1).max() < 2.5e-7
     x[:] = np.resize(np.array([-87.01, -200, -1e30, -np.inf], np.float32), x.size)
     runtime.lib.infc_exp(buffer("float[]", out), buffer("float[]", x), x.size, 0.0, 1.0)
     assert (out == 0).all()
