@@ -142,11 +142,9 @@ class Driver:
                 self.reporter.note(note)
             self.reporter.stage("publish")
             model.check_unchanged()
-            for source in (built.program, built.library):
-                os.replace(source, parts / source.name)
             text = manifest.render(self.options, self.name, self.path.name, digest, plan, blob, built, self.cc, tuple(self.notes))
             (staged / MANIFEST).write_text(text, "utf-8")
-            for item in staged.iterdir():
+            for item in (*staged.iterdir(), built.program, built.library):
                 os.rename(item, parts / item.name)
             if cache is not None:
                 entry = cache.entry(self.path.stat().st_size, digest)

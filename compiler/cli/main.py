@@ -162,11 +162,16 @@ def _fail(text: str, status: int) -> int:
     return status
 
 
-def _internal(error: BaseException) -> int:
+def _trace(error: BaseException) -> None:
+    """Where an error arose, for whoever asks with INFC_DEBUG=1."""
     if os.environ.get("INFC_DEBUG") == "1":
         import traceback
 
         traceback.print_exception(error)
+
+
+def _internal(error: BaseException) -> int:
+    _trace(error)
     wrapped = InfcError("bug", f"internal error: {type(error).__name__}: {error}", "INFC_DEBUG=1 shows where")
     return _fail(str(wrapped), 70)
 
@@ -193,6 +198,7 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     except OSError as e:
         # A full or read-only disk, a vanished file: the machine's doing, not a bug.
+        _trace(e)
         where = str(e.filename) if e.filename else ""
         return _fail(str(InfcError("H03", (e.strerror or str(e)).lower(), where)), 3)
     except Exception as e:
