@@ -12,7 +12,7 @@ from tests.runtime import harness
 from tests.runtime.harness import EFILE, EINPUT, VOCAB
 from tests.runtime.model import Model, RuntimeFailure
 
-# 101 tokens: printable ASCII but for ` and ~, space, newline, the bytes of é, two merges, three special tokens.
+# 101 tokens: printable ASCII but for ` and ~, space, newline, the bytes of é, two merges, three specials.
 PLAIN = [chr(c) for c in range(33, 127) if chr(c) not in "`~"] + ["Ġ", "Ċ", "Ã", "©"]
 TOKENS = [*PLAIN, "he", "ll", "<s>", "</s>", "<|im|>"]
 BOS, EOS, IM = TOKENS.index("<s>"), TOKENS.index("</s>"), TOKENS.index("<|im|>")
