@@ -58,11 +58,11 @@ def xllamacpp_logprobs(model: str, ids: list[int], threads: int) -> Logits:
     return np.array(rows)
 
 
-def infc_logits(artifact: str, ids: list[int]) -> Logits:
+def infc_logits(artifact: str, ids: list[int], threads: int) -> Logits:
     """Logits (T, vocab) of a compiled model."""
     import infc
 
-    return np.array(infc.load(artifact).logits(ids))
+    return np.array(infc.load(artifact, threads=threads).logits(ids))
 
 
 def token_ids(model: str, text: str) -> list[int]:
@@ -100,7 +100,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--artifact", action="append", default=[], help="folder made by `infc compile`; may be repeated")
     parser.add_argument("--text", type=Path, default=_TEXT)
     parser.add_argument("--positions", type=int, default=1000)
-    parser.add_argument("--threads", type=int, default=2, help="of llama.cpp")
+    parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--chunk", type=int, default=512, help="of llama.cpp's prefill")
     parser.add_argument("--peer", choices=["auto", "llama_cpp", "xllamacpp", "none"], default="auto")
     options = parser.parse_args(arguments)
@@ -118,7 +118,7 @@ def main(arguments: list[str]) -> int:
     elif peer == "xllamacpp":
         report("llama.cpp", reference, xllamacpp_logprobs(options.model, ids, options.threads))
     for artifact in options.artifact:
-        report("infc", reference, infc_logits(artifact, ids))
+        report("infc", reference, infc_logits(artifact, ids, options.threads))
     return 0
 
 
