@@ -23,6 +23,9 @@ _MAX_STATES = 1 << 16
 _MAX_CELLS = 1 << 24
 # A token that almost occurs makes the matcher read its length again: keep that a constant.
 _MAX_TOKEN_BYTES = 1024
+# Bounds the time and memory of building: bytes of all tokens (nodes of the trie), and tokens in progress in a state.
+_MAX_BYTES = 1 << 18
+_MAX_IN_PROGRESS = 32
 
 
 @dataclass(slots=True)
@@ -60,10 +63,16 @@ def _step(trie: _Trie, state: _State, byte: int) -> _State:
     return tuple(alive), matched, NONE
 
 
+def _too_large(why: str) -> InputError:
+    return InputError("G79", f"added tokens need too large a table: {why}", "key: tokenizer.ggml.token_type")
+
+
 def automaton(tokens: Mapping[bytes, int]) -> bytes:
     """The table for ``tokens`` (bytes -> id); empty if there are none. InputError G79 if they need too large a table."""
     if not tokens:
         return b""
+    if sum(map(len, tokens)) > _MAX_BYTES:
+        raise _too_large(f"they take more than {_MAX_BYTES} bytes")
     trie = _Trie()
     for text, token in tokens.items():
         if not 0 < len(text) <= _MAX_TOKEN_BYTES:
@@ -78,6 +87,8 @@ def automaton(tokens: Mapping[bytes, int]) -> bytes:
     rows: list[np.ndarray] = [np.zeros(n_classes, np.uint16)]
     while len(rows) < len(order):
         state = order[len(rows)]
+        if len(state[0]) > _MAX_IN_PROGRESS:
+            raise _too_large("they overlap too much")
         # Only bytes that some token in progress continues with, or that begin one, do anything but fall back.
         row = np.full(n_classes, 0 if state[1] else 1, np.uint16)
         nodes = state[0] if state[1] else (*state[0], 0)
@@ -85,7 +96,7 @@ def automaton(tokens: Mapping[bytes, int]) -> bytes:
             to = _step(trie, state, byte)
             if to not in numbers:
                 if len(order) >= _MAX_STATES or len(order) * n_classes >= _MAX_CELLS:
-                    raise InputError("G79", "too many or too varied added tokens", "key: tokenizer.ggml.token_type")
+                    raise _too_large("they are too varied")
                 numbers[to] = len(order)
                 order.append(to)
             row[classes[byte]] = numbers[to]

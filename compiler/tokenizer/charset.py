@@ -65,10 +65,18 @@ def partition(sets: Sequence[CharSet]) -> tuple[list[int], list[int], list[froze
     Returns (starts, classes, members): code points from ``starts[i]`` to the next start are of class ``classes[i]``;
     ``members[k]`` are the classes that make up ``sets[k]``. Class 0 holds code point 0; numbers follow first appearance.
     """
-    starts = sorted({0}.union(*(s.toggles for s in sets)))
-    numbers: dict[tuple[bool, ...], int] = {}
-    classes = [numbers.setdefault(tuple(start in s for s in sets), len(numbers)) for start in starts]
-    members = [frozenset(n for signature, n in numbers.items() if signature[k]) for k in range(len(sets))]
+    flips: dict[int, int] = {0: 0}  # at a code point, the sets whose membership changes there, as bits
+    for k, s in enumerate(sets):
+        for t in s.toggles:
+            flips[t] = flips.get(t, 0) ^ 1 << k
+    starts = sorted(flips)
+    numbers: dict[int, int] = {}
+    classes = []
+    inside = 0
+    for start in starts:
+        inside ^= flips[start]
+        classes.append(numbers.setdefault(inside, len(numbers)))
+    members = [frozenset(n for bits, n in numbers.items() if bits >> k & 1) for k in range(len(sets))]
     return starts, classes, members
 
 

@@ -1,0 +1,180 @@
+"""Pre-tokenizers: the regular expressions, their tables and Unicode, against HF ``tokenizers`` (Oniguruma, Rust)."""
+
+from __future__ import annotations
+
+import random
+from importlib import resources
+from typing import Any
+
+import numpy as np
+import pytest
+import tokenizers
+from tokenizers import Regex
+from tokenizers.pre_tokenizers import Digits, Split
+
+from infc.errors import InputError
+from infc.tokenizer.charset import CODE_POINTS, CharSet, partition, properties
+from infc.tokenizer.dfa import MAX_STATES
+from infc.tokenizer.pretokenizers import PRETOKENIZERS, compile_splits, pretokenizer, split_text
+from infc.tokenizer.regex import parse
+from tests.unit.tokenizer_support import adversarial, hf_pre_tokenizer
+
+
+def _comparable() -> np.ndarray:
+    """Code points to compare at: all; under another version of HF, whose Unicode may be newer, those already assigned."""
+    data = resources.files("infc.tokenizer").joinpath("unicode.txt").read_text("ascii")
+    known = np.ones(CODE_POINTS, bool)
+    known[0xD800:0xE000] = False
+    if f"# tokenizers {tokenizers.__version__}\n" not in data:
+        assigned = _members(properties()["C"])
+        for group in "LMNPSZ":
+            assigned |= _members(properties()[group])
+        known &= assigned
+    return known
+
+
+def _members(s: CharSet) -> np.ndarray:
+    steps = np.zeros(CODE_POINTS + 1, np.int32)
+    steps[list(s.toggles)] = np.resize([1, -1], len(s.toggles))
+    return np.cumsum(steps[:-1]).astype(bool)
+
+
+_ALL = "".join(chr(c) for c in range(CODE_POINTS) if not 0xD800 <= c < 0xE000)
+
+
+@pytest.mark.parametrize("pattern", [r"\p{L}", r"\p{N}", r"\p{M}", r"\s", r"\d", r"(?i:s)"])
+def test_sets_of_all_code_points(pattern: str) -> None:
+    kept = "".join(piece for piece, _ in Split(Regex(pattern), "removed").pre_tokenize_str(_ALL))
+    theirs = np.ones(CODE_POINTS, bool)
+    theirs[np.frombuffer(kept.encode("utf-32-le"), np.uint32)] = False
+    ours = _members(parse(pattern).set)  # type: ignore[union-attr]
+    different = np.flatnonzero((ours != theirs) & _comparable())
+    assert not len(different), [hex(c) for c in different[:10]]
+
+
+def test_digits_of_all_code_points() -> None:
+    text = "a" + "".join(c + "a" for c in _ALL)
+    single = [text[b] for _, (b, e) in Digits(individual_digits=True).pre_tokenize_str(text) if e - b == 1 and b % 2]
+    theirs = np.zeros(CODE_POINTS, bool)
+    theirs[[ord(c) for c in single]] = True
+    different = np.flatnonzero((_members(properties()["Numeric"]) != theirs) & _comparable())
+    assert not len(different), [hex(c) for c in different[:10]]
+
+
+def test_every_category_is_there_once() -> None:
+    names = "Lu Ll Lt Lm Lo Mn Mc Me Nd Nl No Pc Pd Ps Pe Pi Pf Po Sm Sc Sk So Zs Zl Zp Cc Cf Co".split()
+    count = sum(_members(properties()[n]).astype(int) for n in names)
+    assert count.max() == 1
+    assert properties()["L"] == CharSet.of(*((a, a) for a in np.flatnonzero(_members(properties()["L"])).tolist()))
+
+
+def test_char_sets() -> None:
+    rnd = random.Random(2)
+    for _ in range(300):
+        sets = [CharSet.of(*((a, a + rnd.randrange(9)) for a in rnd.sample(range(60), rnd.randrange(1, 5)))) for _ in range(3)]
+        a, b, c = ({x for x in range(80) if x in s} for s in sets)
+        for t in sets:  # against sums over the toggles
+            assert {x for x in range(80) if sum(x >= at for at in t.toggles) % 2} == {x for x in range(80) if x in t}
+        assert {x for x in range(80) if x in sets[0] | sets[1]} == a | b
+        assert {x for x in range(80) if x in sets[0] & ~sets[1]} == a - b
+        starts, classes, members = partition(sets)
+        for x in range(80):
+            cls = classes[np.searchsorted(starts, x, "right") - 1]
+            assert [cls in m for m in members] == [x in a, x in b, x in c]
+    assert ~~CharSet.chars("ab") == CharSet.chars("ab")
+    assert (~CharSet()).toggles == (0,) and not CharSet()
+
+
+def _random_pattern(rnd: random.Random, depth: int = 0) -> str:
+    def atom() -> str:
+        kind = rnd.random()
+        if kind < 0.35:
+            return rnd.choice(["a", "b", " ", "1", "x", r"\n", r"\.", "é"])
+        if kind < 0.65:
+            return rnd.choice([r"\s", r"\S", r"\p{L}", r"\P{L}", r"\p{N}", r"\d", "[ab]", "[^a]", r"[^\s\p{L}]", r"[\r\n]", "[0-9]", "."])
+        if kind < 0.75:
+            return rnd.choice([r"(?!\S)", "(?=a)", "(?!a|1)", r"(?=\s)", "(?i:x)", "(?i:'s|ab)"])
+        return f"({_random_pattern(rnd, depth + 1)})" if depth < 2 else "a"
+
+    def item() -> str:
+        part = atom()
+        look = part.startswith(("(?!", "(?="))
+        return part if look or rnd.random() < 0.55 else part + rnd.choice(["?", "*", "+", "{2}", "{1,3}", "{0,2}", "{2,}"])
+
+    return "|".join("".join(item() for _ in range(rnd.randint(1, 4))) for _ in range(rnd.randint(1, 3)))
+
+
+def test_random_patterns_split_as_oniguruma_does() -> None:
+    rnd = random.Random(4)
+    checked = 0
+    while checked < 250:
+        pattern = _random_pattern(rnd)
+        try:
+            tables = compile_splits((pattern,))
+        except InputError:  # it may match the empty string
+            continue
+        checked += 1
+        hf = Split(Regex(pattern), "isolated")
+        for _ in range(20):
+            text = "".join(rnd.choice("aab 1xX\n.é's") for _ in range(rnd.randint(1, 12)))
+            assert split_text(tables, text) == [p for p, _ in hf.pre_tokenize_str(text)], (pattern, text)
+
+
+@pytest.mark.parametrize("name", PRETOKENIZERS)
+def test_named_pretokenizers(name: str) -> None:
+    tables = compile_splits(pretokenizer(name).splits)
+    hf = hf_pre_tokenizer(name)
+    source = adversarial(random.Random(5), ["<|im_start|>"])
+    for _ in range(1500):
+        text = source()
+        ours = split_text(tables, text)
+        ends = [sum(map(len, ours[: i + 1])) for i in range(len(ours))]
+        assert "".join(ours) == text
+        assert ends == [e for _, (_, e) in hf.pre_tokenize_str(text)], repr(text)
+
+
+def test_nested_splits() -> None:
+    """A split of more than single characters runs inside the pieces of the one before it, gaps too."""
+    tables = compile_splits((r"[0-9]+x?", r"\s+(?!\S)|[a-z]+ ?"))
+    hf = tokenizers.pre_tokenizers.Sequence([Split(Regex(p), "isolated") for p in (r"[0-9]+x?", r"\s+(?!\S)|[a-z]+ ?")])
+    rnd = random.Random(6)
+    for _ in range(2000):
+        text = "".join(rnd.choice("ab x12  \n!") for _ in range(rnd.randint(1, 14)))
+        assert split_text(tables, text) == [p for p, _ in hf.pre_tokenize_str(text)], repr(text)
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    ["", "a*", "(a|)", "a??", "a+?", "a*+", "a{3,1}", "a{1,9999}", "a{x}", "a{", "(a", "a)", "[a", "[]", "[b-a]", "[a[b]]", "[a&&b]",
+     "^a", "*a", r"\w", r"\p{Greek}", r"\p", r"\pL", r"\bx", r"\1", r"\x1", "a\\", "(?!ab)c", "(?<=a)b", "(?>a)", "(?P<n>a)",
+     "(?i:é)", "(?i:ss)", "(?!a)+b", "(" * 40 + "a" + ")" * 40, r"[^\s\S]"],
+)  # fmt: skip
+def test_what_is_outside_the_subset_is_refused(pattern: str) -> None:
+    with pytest.raises(InputError) as e:
+        compile_splits((pattern,))
+    assert e.value.code == "G76"
+
+
+@pytest.mark.parametrize("pattern", ["((a{200}){200}){200}b", "(a|b)*a(a|b){14}", "|".join("x" * 200 + str(i) for i in range(200))])
+def test_blow_up_is_refused(pattern: str) -> None:
+    with pytest.raises(InputError) as e:
+        compile_splits((pattern,))
+    assert e.value.code == "G79"
+
+
+def test_tables_are_in_bounds() -> None:
+    for entry in PRETOKENIZERS.values():
+        tables = compile_splits(entry.splits)
+        assert int(tables.stage1.max()) * 256 < len(tables.stage2)
+        assert int(tables.stage2.max()) < tables.n_classes
+        for rows in tables.dfas:
+            assert int(rows.max()) >> 1 < len(rows) <= MAX_STATES
+            assert not (rows[:, -1] >> 1).any() and not rows[0].any()
+
+
+def test_an_unknown_name_is_refused() -> None:
+    bad: Any
+    for bad in ("", "default", "GPT-2", None, 3, "x" * 500):
+        with pytest.raises(InputError) as e:
+            pretokenizer(bad)
+        assert e.value.code == "G76"
