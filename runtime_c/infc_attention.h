@@ -10,34 +10,69 @@
 
 enum { INFC_MAX_PAGE = 64 };  // positions
 
-// s: (n, page): scores of n <= INFC_ATTN_QUERIES queries and `vectors` x 16 positions. q: (n, head_dim)
+// Vectors of 16 that each of n queries takes at once: enough independent sums to hide the latency of an fma.
+INFC_INLINE int infc_attn_vectors(int n)
+{
+    const int most = INFC_ATTN_QUERIES / n;
+    return most >= 4 ? 4 : most >= 2 ? 2 : 1;
+}
+
+// s: (n, page): scores of n queries and nv x 16 positions. q: (n, head_dim), k: (nv, head_dim, 16)
+INFC_INLINE void infc_scores_tile(const float *q, int n, const uint8_t *k, int nv, int head_dim, int page, float *s)
+{
+    v16f acc[4 * INFC_ATTN_QUERIES];
+    INFC_UNROLL for (int i = 0; i < n * nv; i++) acc[i] = v16f_zero();
+    for (int d = 0; d < head_dim; d++) {
+        INFC_UNROLL for (int j = 0; j < nv; j++) {
+            const v16f v = v16f_from_f16(k + 32 * ((size_t)j * head_dim + d));
+            INFC_UNROLL for (int i = 0; i < n; i++)
+                acc[i * nv + j] = v16f_fma(v16f_set1(q[(size_t)i * head_dim + d]), v, acc[i * nv + j]);
+        }
+    }
+    INFC_UNROLL for (int i = 0; i < n; i++) {
+        INFC_UNROLL for (int j = 0; j < nv; j++) v16f_store(s + (size_t)i * page + 16 * j, acc[i * nv + j]);
+    }
+}
+
 INFC_INLINE void infc_scores(const float *q, int n, const uint8_t *k, int vectors, int head_dim, int page, float *s)
 {
-    for (int j = 0; j < vectors; j++, k += (size_t)head_dim * 32) {
-        v16f acc[INFC_ATTN_QUERIES];
-        INFC_UNROLL for (int i = 0; i < n; i++) acc[i] = v16f_zero();
-        for (int d = 0; d < head_dim; d++) {
-            const v16f v = v16f_from_f16(k + (size_t)d * 32);
-            INFC_UNROLL for (int i = 0; i < n; i++) acc[i] = v16f_fma(v16f_set1(q[(size_t)i * head_dim + d]), v, acc[i]);
+    const int nv = infc_attn_vectors(n);
+    const size_t step = (size_t)head_dim * 32;
+    int j = 0;
+    for (; nv >= 4 && j + 4 <= vectors; j += 4) infc_scores_tile(q, n, k + j * step, 4, head_dim, page, s + 16 * j);
+    for (; nv >= 2 && j + 2 <= vectors; j += 2) infc_scores_tile(q, n, k + j * step, 2, head_dim, page, s + 16 * j);
+    for (; j < vectors; j++) infc_scores_tile(q, n, k + j * step, 1, head_dim, page, s + 16 * j);
+}
+
+// o: (n, head_dim), nv x 16 dimensions of it: o * c[i] plus p: (n, page) times the first n_valid values
+INFC_INLINE void infc_values_tile(const float *p, const float *c, int n, const uint8_t *v, int nv, int n_valid, int head_dim, int page,
+                                  float *o)
+{
+    v16f acc[4 * INFC_ATTN_QUERIES];
+    INFC_UNROLL for (int i = 0; i < n; i++) {
+        INFC_UNROLL for (int d = 0; d < nv; d++)
+            acc[i * nv + d] = v16f_mul(v16f_load(o + (size_t)i * head_dim + 16 * d), v16f_set1(c[i]));
+    }
+    for (int j = 0; j < n_valid; j++) {
+        INFC_UNROLL for (int d = 0; d < nv; d++) {
+            const v16f x = v16f_from_f16(v + 2 * ((size_t)j * head_dim + 16 * d));
+            INFC_UNROLL for (int i = 0; i < n; i++)
+                acc[i * nv + d] = v16f_fma(v16f_set1(p[(size_t)i * page + j]), x, acc[i * nv + d]);
         }
-        INFC_UNROLL for (int i = 0; i < n; i++) v16f_store(s + (size_t)i * page + 16 * j, acc[i]);
+    }
+    INFC_UNROLL for (int i = 0; i < n; i++) {
+        INFC_UNROLL for (int d = 0; d < nv; d++) v16f_store(o + (size_t)i * head_dim + 16 * d, acc[i * nv + d]);
     }
 }
 
-// o: (n, head_dim) = o * c[i], plus p: (n, page) times the first n_valid values
 INFC_INLINE void infc_values(const float *p, const float *c, int n, const uint8_t *v, int n_valid, int head_dim, int page, float *o)
 {
-    for (int d = 0; d < head_dim; d += 16) {
-        v16f acc[INFC_ATTN_QUERIES];
-        INFC_UNROLL for (int i = 0; i < n; i++) acc[i] = v16f_mul(v16f_load(o + (size_t)i * head_dim + d), v16f_set1(c[i]));
-        for (int j = 0; j < n_valid; j++) {
-            const v16f x = v16f_from_f16(v + 2 * ((size_t)j * head_dim + d));
-            INFC_UNROLL for (int i = 0; i < n; i++) acc[i] = v16f_fma(v16f_set1(p[(size_t)i * page + j]), x, acc[i]);
-        }
-        INFC_UNROLL for (int i = 0; i < n; i++) v16f_store(o + (size_t)i * head_dim + d, acc[i]);
-    }
+    const int nv = infc_attn_vectors(n);
+    int d = 0;
+    for (; nv >= 4 && d + 64 <= head_dim; d += 64) infc_values_tile(p, c, n, v + 2 * d, 4, n_valid, head_dim, page, o + d);
+    for (; nv >= 2 && d + 32 <= head_dim; d += 32) infc_values_tile(p, c, n, v + 2 * d, 2, n_valid, head_dim, page, o + d);
+    for (; d < head_dim; d += 16) infc_values_tile(p, c, n, v + 2 * d, 1, n_valid, head_dim, page, o + d);
 }
-
 
 // One page: scores to probabilities in place, and the factors c by which older sums shrink. s: (n, page)
 INFC_INLINE void infc_softmax_page(float *s, int n, int n_valid, int page, float *m, float *l, float *c)

@@ -32,7 +32,8 @@ INFC_INLINE void INFC_F(rows)(const uint8_t *w, size_t stride, int unpacked, con
                               float *y, size_t ldy)
 {
     int m = 0;
-    for (; m + 4 <= M; m += 4) INFC_F(tile)(w, stride, unpacked, x, K, k0, k1, m, NP, 4, y, ldy);
+    for (; m + INFC_TILE_ROWS <= M; m += INFC_TILE_ROWS) INFC_F(tile)(w, stride, unpacked, x, K, k0, k1, m, NP, INFC_TILE_ROWS, y, ldy);
+    if (INFC_TILE_ROWS == 1) return;
     switch (M - m) {
     case 3: INFC_F(tile)(w, stride, unpacked, x, K, k0, k1, m, NP, 3, y, ldy); break;
     case 2: INFC_F(tile)(w, stride, unpacked, x, K, k0, k1, m, NP, 2, y, ldy); break;

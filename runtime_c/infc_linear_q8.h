@@ -82,12 +82,13 @@ INFC_INLINE void INFC_F(tile)(const uint8_t *w, size_t stride, int unpacked, con
     }
 }
 
-// Rows in tiles of 4; the last tile takes what is left.
+// Rows in tiles of INFC_TILE_ROWS (1 or 4); the last tile takes what is left.
 INFC_INLINE void INFC_F(rows)(const uint8_t *w, size_t stride, int unpacked, const infc_q8 *x, int K, int b0, int b1, int M, int NP,
                               float *y, size_t ldy)
 {
     int m = 0;
-    for (; m + 4 <= M; m += 4) INFC_F(tile)(w, stride, unpacked, x, K, b0, b1, m, NP, 4, y, ldy);
+    for (; m + INFC_TILE_ROWS <= M; m += INFC_TILE_ROWS) INFC_F(tile)(w, stride, unpacked, x, K, b0, b1, m, NP, INFC_TILE_ROWS, y, ldy);
+    if (INFC_TILE_ROWS == 1) return;
     switch (M - m) {
     case 3: INFC_F(tile)(w, stride, unpacked, x, K, b0, b1, m, NP, 3, y, ldy); break;
     case 2: INFC_F(tile)(w, stride, unpacked, x, K, b0, b1, m, NP, 2, y, ldy); break;

@@ -5,7 +5,7 @@
 
 // exp(x) within 1 ulp; 0 below -87.3 (no subnormal results), inf above 88.72, NaN for NaN.
 // x = n ln2 + r, |r| <= ln2 / 2; exp(r) = 1 + r + r^2 P(r), P minimax of degree 4 (relative error 3.1e-9); 2^n by the exponent bits.
-INFC_INLINE v16f v16f_exp(v16f x)
+INFC_HEAVY v16f v16f_exp(v16f x)
 {
     const v16f least = v16f_set1(-87.3f), most = v16f_set1(88.72283f), magic = v16f_set1(12582912.0f);
     const v16f c = v16f_max(least, v16f_min(most, x));  // magic must not see anything large
@@ -18,7 +18,7 @@ INFC_INLINE v16f v16f_exp(v16f x)
     p = v16f_fma(p, r, v16f_set1(0x1.fffffcp-2f));
     p = v16f_fma(p, r, v16f_set1(1.0f));
     p = v16f_fma(p, r, v16f_set1(1.0f));
-    p = v16f_of_bits(v16i_add(v16f_bits(p), v16i_shl(v16i_sub(v16f_bits(t), v16f_bits(magic)), 23)));
+    p = v16f_of_bits(v16i_add(v16f_bits(p), v16i_shl23(v16i_sub(v16f_bits(t), v16f_bits(magic)))));
     p = v16f_if_less(x, least, v16f_zero(), p);
     p = v16f_if_less(most, x, v16f_set1(INFINITY), p);
     return v16f_if_nan(x, x, p);

@@ -20,6 +20,13 @@
 #define INFC_UNROLL _Pragma("GCC unroll 16")
 #endif
 
+// Inline where 16 lanes are a register or two; called where they are a page of code.
+#if defined(INFC_ISA_SCALAR)
+#define INFC_HEAVY __attribute__((noinline, unused)) static
+#else
+#define INFC_HEAVY INFC_INLINE
+#endif
+
 #if defined(INFC_ISA_AVX512)
 #include "infc_simd_avx512.h"
 #elif defined(INFC_ISA_AVX2)

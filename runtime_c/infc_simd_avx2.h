@@ -4,6 +4,7 @@
 #include <immintrin.h>
 
 enum {
+    INFC_TILE_ROWS = 4,    // rows of activations that share a load of weights
     INFC_GEMM_PANELS = 1,  // panels side by side in a gemm tile: 4 rows x 1 panel fill the 16 registers
     INFC_F32_PANELS = 4,   // panels side by side when few rows leave the fma units waiting for their own results
     INFC_ATTN_QUERIES = 4  // queries that share a load of keys or values
@@ -95,7 +96,7 @@ INFC_INLINE v16i v16i_add(v16i a, v16i b) { return (v16i){_mm256_add_epi32(a.l, 
 INFC_INLINE v16i v16i_sub(v16i a, v16i b) { return (v16i){_mm256_sub_epi32(a.l, b.l), _mm256_sub_epi32(a.h, b.h)}; }
 INFC_INLINE v16i v16i_and(v16i a, v16i b) { return (v16i){_mm256_and_si256(a.l, b.l), _mm256_and_si256(a.h, b.h)}; }
 INFC_INLINE v16i v16i_max(v16i a, v16i b) { return (v16i){_mm256_max_epi32(a.l, b.l), _mm256_max_epi32(a.h, b.h)}; }
-INFC_INLINE v16i v16i_shl(v16i a, int n) { return (v16i){_mm256_slli_epi32(a.l, n), _mm256_slli_epi32(a.h, n)}; }
+INFC_INLINE v16i v16i_shl23(v16i a) { return (v16i){_mm256_slli_epi32(a.l, 23), _mm256_slli_epi32(a.h, 23)}; }
 INFC_INLINE int32_t v16i_fold_add(v16i a)
 {
     const __m256i e = _mm256_add_epi32(a.l, a.h);

@@ -3,7 +3,7 @@
 #ifndef INFC_SIMD_SCALAR_H
 #define INFC_SIMD_SCALAR_H
 
-enum { INFC_GEMM_PANELS = 1, INFC_F32_PANELS = 1, INFC_ATTN_QUERIES = 4 };  // see infc_simd_avx2.h
+enum { INFC_TILE_ROWS = 1, INFC_GEMM_PANELS = 1, INFC_F32_PANELS = 1, INFC_ATTN_QUERIES = 4 };  // see infc_simd_avx2.h
 
 typedef float infc_f4 __attribute__((vector_size(16)));
 typedef float infc_f2 __attribute__((vector_size(8)));
@@ -187,8 +187,8 @@ INFC_INLINE v16i v16i_set1(int32_t x)
 #define INFC_E(i) a.v[i] & b.v[i]
 INFC_INLINE v16i v16i_and(v16i a, v16i b) { return (v16i)INFC_EACH4(INFC_E); }
 #undef INFC_E
-#define INFC_E(i) a.v[i] << n
-INFC_INLINE v16i v16i_shl(v16i a, int n) { return (v16i)INFC_EACH4(INFC_E); }
+#define INFC_E(i) a.v[i] << 23
+INFC_INLINE v16i v16i_shl23(v16i a) { return (v16i)INFC_EACH4(INFC_E); }
 #undef INFC_E
 #define INFC_MAX(x, y) (((infc_i4)((x) > (y)) & (x)) | (~(infc_i4)((x) > (y)) & (y)))
 #define INFC_E(i) INFC_MAX(a.v[i], b.v[i])

@@ -1,0 +1,102 @@
+// infc_simd_avx512.h: infc_simd.h for AVX-512 F/BW/VL/DQ + VNNI: one register per 16 lanes.
+#ifndef INFC_SIMD_AVX512_H
+#define INFC_SIMD_AVX512_H
+#if defined(INFC_EMULATE_AVX512)
+#include "emul_avx512.h"  // tests only: the intrinsics below in plain C, for machines without AVX-512
+#else
+#include <immintrin.h>
+#endif
+
+// See infc_simd_avx2.h; 32 registers hold twice as much.
+enum { INFC_TILE_ROWS = 4, INFC_GEMM_PANELS = 2, INFC_F32_PANELS = 4, INFC_ATTN_QUERIES = 8 };
+
+typedef __m512 v16f;
+typedef __m512i v16i;
+typedef struct { __m512i v; } v64b;
+typedef struct { __m512i v; } vdot;  // s32: dpbusd leaves nothing to fold
+
+INFC_INLINE v16f v16f_set1(float x) { return _mm512_set1_ps(x); }
+INFC_INLINE v16f v16f_zero(void) { return _mm512_setzero_ps(); }
+INFC_INLINE v16f v16f_load(const float *p) { return _mm512_loadu_ps(p); }
+INFC_INLINE void v16f_store(float *p, v16f a) { _mm512_storeu_ps(p, a); }
+INFC_INLINE v16f v16f_add(v16f a, v16f b) { return _mm512_add_ps(a, b); }
+INFC_INLINE v16f v16f_sub(v16f a, v16f b) { return _mm512_sub_ps(a, b); }
+INFC_INLINE v16f v16f_mul(v16f a, v16f b) { return _mm512_mul_ps(a, b); }
+INFC_INLINE v16f v16f_div(v16f a, v16f b) { return _mm512_div_ps(a, b); }
+INFC_INLINE v16f v16f_max(v16f a, v16f b) { return _mm512_max_ps(a, b); }
+INFC_INLINE v16f v16f_min(v16f a, v16f b) { return _mm512_min_ps(a, b); }
+INFC_INLINE v16f v16f_fma(v16f a, v16f b, v16f c) { return _mm512_fmadd_ps(a, b, c); }
+INFC_INLINE v16f v16f_if_less(v16f a, v16f b, v16f x, v16f y)
+{
+    return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), y, x);
+}
+INFC_INLINE v16f v16f_if_nan(v16f a, v16f x, v16f y) { return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q), y, x); }
+INFC_INLINE v16f v16f_keep(v16f a, int n, v16f fill)
+{
+    const unsigned m = n >= 16 ? 0xffffu : n <= 0 ? 0u : (1u << n) - 1;
+    return _mm512_mask_blend_ps((__mmask16)m, fill, a);
+}
+INFC_INLINE v16f v16f_swap_pairs(v16f a) { return _mm512_permute_ps(a, 0xb1); }
+INFC_INLINE float v16f_fold_add(v16f a)
+{
+    const v16f e = _mm512_add_ps(a, _mm512_shuffle_f32x4(a, a, 0x4e));
+    const v16f q = _mm512_add_ps(e, _mm512_shuffle_f32x4(e, e, 0xb1));
+    const v16f d = _mm512_add_ps(q, _mm512_permute_ps(q, 0x4e));
+    return _mm512_cvtss_f32(_mm512_add_ps(d, _mm512_permute_ps(d, 0xb1)));
+}
+INFC_INLINE float v16f_fold_max(v16f a)
+{
+    const v16f e = _mm512_max_ps(a, _mm512_shuffle_f32x4(a, a, 0x4e));
+    const v16f q = _mm512_max_ps(e, _mm512_shuffle_f32x4(e, e, 0xb1));
+    const v16f d = _mm512_max_ps(q, _mm512_permute_ps(q, 0x4e));
+    return _mm512_cvtss_f32(_mm512_max_ps(d, _mm512_permute_ps(d, 0xb1)));
+}
+INFC_INLINE v16f v16f_from_f16(const void *p) { return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p)); }
+INFC_INLINE void v16f_to_f16(void *p, v16f a)
+{
+    _mm256_storeu_si256((__m256i *)p, _mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+}
+INFC_INLINE v16f v16f_from_bf16(const void *p)
+{
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p)), 16));
+}
+INFC_INLINE v16f v16f_from_i32(v16i a) { return _mm512_cvtepi32_ps(a); }
+INFC_INLINE v16i v16f_bits(v16f a) { return _mm512_castps_si512(a); }
+INFC_INLINE v16f v16f_of_bits(v16i a) { return _mm512_castsi512_ps(a); }
+
+INFC_INLINE v16i v16i_set1(int32_t x) { return _mm512_set1_epi32(x); }
+INFC_INLINE v16i v16i_add(v16i a, v16i b) { return _mm512_add_epi32(a, b); }
+INFC_INLINE v16i v16i_sub(v16i a, v16i b) { return _mm512_sub_epi32(a, b); }
+INFC_INLINE v16i v16i_and(v16i a, v16i b) { return _mm512_and_si512(a, b); }
+INFC_INLINE v16i v16i_max(v16i a, v16i b) { return _mm512_max_epi32(a, b); }
+INFC_INLINE v16i v16i_shl23(v16i a) { return _mm512_slli_epi32(a, 23); }
+INFC_INLINE int32_t v16i_fold_add(v16i a) { return _mm512_reduce_add_epi32(a); }
+INFC_INLINE int32_t v16i_fold_max(v16i a) { return _mm512_reduce_max_epi32(a); }
+INFC_INLINE v16i v16i_round(v16f a) { return _mm512_cvtps_epi32(a); }
+INFC_INLINE void v16i_store_i8(int8_t *p, v16i a) { _mm_storeu_si128((__m128i *)p, _mm512_cvtsepi32_epi8(a)); }
+
+INFC_INLINE v64b v64b_load(const void *p) { return (v64b){_mm512_loadu_si512(p)}; }
+INFC_INLINE void v64b_store(void *p, v64b a) { _mm512_storeu_si512(p, a.v); }
+INFC_INLINE v64b v64b_or(v64b a, v64b b) { return (v64b){_mm512_or_si512(a.v, b.v)}; }
+INFC_INLINE v64b v64b_low4(v64b a) { return (v64b){_mm512_and_si512(a.v, _mm512_set1_epi8(15))}; }
+INFC_INLINE v64b v64b_high4(v64b a) { return (v64b){_mm512_and_si512(_mm512_srli_epi16(a.v, 4), _mm512_set1_epi8(15))}; }
+INFC_INLINE v64b v64b_bit_to_16(v64b a, int g)
+{
+    return (v64b){_mm512_maskz_mov_epi8(_mm512_test_epi8_mask(a.v, _mm512_set1_epi8((char)(1 << g))), _mm512_set1_epi8(16))};
+}
+
+INFC_INLINE __m512i infc_bcast4(const int8_t *x)
+{
+    int32_t v;
+    memcpy(&v, x, 4);
+    return _mm512_set1_epi32(v);
+}
+INFC_INLINE vdot vdot_zero(void) { return (vdot){_mm512_setzero_si512()}; }
+INFC_INLINE vdot vdot_step(vdot a, v64b w, const int8_t *x) { return (vdot){_mm512_dpbusd_epi32(a.v, w.v, infc_bcast4(x))}; }
+INFC_INLINE v16i vdot_fold(vdot a) { return a.v; }
+// dpbusd's weights are unsigned: add 128 here and take 128 sum(x) off again
+enum { INFC_S8_BIAS = 128 };
+INFC_INLINE v64b v64b_s8(v64b w) { return (v64b){_mm512_xor_si512(w.v, _mm512_set1_epi8((char)0x80))}; }
+INFC_INLINE v16i vdot_step_s8(v16i a, v64b w, const int8_t *x) { return _mm512_dpbusd_epi32(a, w.v, infc_bcast4(x)); }
+INFC_INLINE void infc_prefetch(const void *p) { __builtin_prefetch(p); }
+#endif
