@@ -2,7 +2,8 @@
 //
 // Every function that can fail returns 0 (or a count, or an id) on success and a negative INFC_E* on failure; infc_last_error()
 // then says, for this thread, what went wrong in one sentence. No function exits, aborts or asserts on its input.
-// Functions on one infc_model may be called from many threads; steps are serialised inside.
+// Functions on one infc_model may be called from many threads; steps are serialised inside. A sampler belongs to one thread at a time.
+// Threads do not survive fork(): a child opens its own model (infc_step says so).
 #ifndef INFC_H
 #define INFC_H
 #include <stddef.h>
@@ -76,7 +77,8 @@ INFC_API int infc_seq_close(infc_model *m, int32_t seq);
 INFC_API int infc_seq_length(const infc_model *m, int32_t seq);
 // Forgets positions >= length.
 INFC_API int infc_seq_truncate(infc_model *m, int32_t seq, int32_t length);
-// A new sequence that shares the first `length` positions of `seq` (whole pages by reference, the last partial page copied). Returns an id.
+// A new sequence that shares the first `length` positions of `seq`. Returns an id. Pages are shared by reference; a page in which one of
+// its holders goes on writing is copied then, by the step.
 INFC_API int infc_seq_fork(infc_model *m, int32_t seq, int32_t length);
 
 // ---- the forward pass ------------------------------------------------------------------------------------------------------
@@ -114,7 +116,7 @@ typedef struct infc_sampling {
     int32_t top_k;           // 0: all
     float top_p, min_p;      // 1, 0: off
     float repeat_penalty;    // 1: off
-    int32_t repeat_last_n;   // tokens looked back
+    int32_t repeat_last_n;   // tokens looked back; -1: n_ctx
     uint64_t seed;           // same seed, same text, on every CPU
 } infc_sampling;
 typedef struct infc_choice { int32_t id; float logprob; } infc_choice;  // logprob: natural log of softmax(logits)[id] before any filter

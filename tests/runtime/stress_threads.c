@@ -57,6 +57,10 @@ int main(int argc, char **argv) {
     static job j;
     const int n = argc > 2 ? atoi(argv[1]) : 0, timing = n > 0 && !strcmp(argv[2], "time");
     if (n < 1 || n > MAX || (!timing && argc != 4)) return 2;
+#if defined(__x86_64__)  // before the team: workers inherit the state of their creator
+    const unsigned callers = 0x1f80 | 0x8040;  // FTZ and DAZ, as a host application compiled with -ffast-math sets them
+    __asm__ volatile("ldmxcsr %0" : : "m"(callers));
+#endif
     if (infc_team_open(n, 0, &j.team)) return puts(infc_last_error()), 1;
     if (timing) {
         double best = 1e18, best_run = 1e18;
@@ -78,10 +82,6 @@ int main(int argc, char **argv) {
     }
     const int runs = atoi(argv[2]);
     j.barriers = atoi(argv[3]);
-#if defined(__x86_64__)
-    const unsigned callers = 0x1f80 | 0x8040;  // FTZ and DAZ, as a host application compiled with -ffast-math sets them
-    __asm__ volatile("ldmxcsr %0" : : "m"(callers));
-#endif
     unsigned errors = 0;
     for (int r = 0; r < runs; r++) {
         infc_team_run(j.team, count, &j);

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -113,3 +114,13 @@ int main(void) {{
 }}
 """)
     run(harness.build(tmp_path / "huge", *TEAM[2:], main))
+
+
+def test_only_the_public_interface_is_exported(tmp_path: Path) -> None:
+    header = harness.declarations("infc.h")
+    public = set(re.findall(r"\b(infc_\w+)\(", header))
+    assert len(public) <= 25
+    sources = (*harness.SOURCES, harness.HERE / "fake_program.c")
+    library = harness.build(tmp_path / "lib.so", *sources, flags=("-shared", "-fvisibility=hidden", "-O0"))
+    listed = subprocess.run(["nm", "-D", "--defined-only", library], capture_output=True, text=True, check=True)
+    assert {line.split()[-1] for line in listed.stdout.splitlines()} == public
