@@ -122,5 +122,7 @@ def test_only_the_public_interface_is_exported(tmp_path: Path) -> None:
     assert len(public) <= 25
     sources = (*harness.SOURCES, harness.HERE / "fake_program.c")
     library = harness.build(tmp_path / "lib.so", *sources, flags=("-shared", "-fvisibility=hidden", "-O0"))
-    listed = subprocess.run(["nm", "-D", "--defined-only", library], capture_output=True, text=True, check=True)
+    listed = subprocess.run(
+        ["nm", "-D", "--defined-only", library], capture_output=True, text=True, check=True
+    )
     assert {line.split()[-1] for line in listed.stdout.splitlines()} == public
