@@ -117,7 +117,13 @@ def build(builder: Builder, lto: bool, train: Train | None, stage: Callable[[str
             notes.append(f"no PGO: {e}")
     stage("compile")
     compile_extra, link_extra = lto_pair or ((), ())
-    builder.compile_all(compile_extra, use)
+
+    def extra_of(source: Source) -> tuple[str, ...]:
+        # Kernels call nothing outside their file and are called through a table, so link-time optimisation has nothing to add;
+        # without it their machine code is made once and not at each of the two links.
+        return (() if source.role == "forward" else compile_extra) + (use(source) if use else ())
+
+    builder.compile_all((), extra_of)
     stage("link")
     program, library = builder.link_both(link_extra)
     return Built(program, library, lto_pair is not None, use is not None, tuple(notes))

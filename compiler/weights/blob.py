@@ -82,7 +82,8 @@ def write_blob(plan: Plan, model: ModelFile, path: Path, tokenizer: bytes, chat:
     Raises InputError if the model file changed while it was read, OSError if the disk is full.
     """
     description = json.dumps(meta, ensure_ascii=False, sort_keys=True).encode()
-    extra = ((TOKENIZER, tokenizer), (CHAT, chat), (META, description))
+    # A section without bytes is left out: no chat template, no section CHAT.
+    extra = tuple((section, data) for section, data in ((TOKENIZER, tokenizer), (CHAT, chat), (META, description)) if data)
     table = [(WEIGHTS, PAGE, plan.layout.size)]
     cursor = PAGE + align(plan.layout.size, PAGE)
     for section, data in extra:
