@@ -27,7 +27,7 @@ def _bit_places() -> list[tuple[int, int]]:
 
 
 def _move_bits(h: Words, places: list[tuple[int, int]]) -> Words:
-    out = np.zeros_like(h)
+    out: Words = np.zeros_like(h)
     for source, target in places:
         out |= ((h >> np.uint32(source)) & np.uint32(1)) << np.uint32(target)
     return out
@@ -44,7 +44,8 @@ def _groups_to_nibbles(g: Words) -> Words:
     first, second = g & _LOW, (g >> np.uint32(4)) & _LOW
     low = np.stack([first[0], second[0], first[1], second[1]])
     high = np.stack([first[2], second[2], first[3], second[3]])
-    return low | high << np.uint32(4)
+    both: Words = low | high << np.uint32(4)
+    return both
 
 
 def _panels(raw: Bytes) -> Bytes:
