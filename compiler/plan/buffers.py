@@ -24,6 +24,16 @@ def _is_private(op: o.Op) -> bool:
     return isinstance(op, o.NormQuantize | o.RmsNorm | o.Quantize)
 
 
+def _barrier_intervals(steps: Sequence[o.Op]) -> list[int]:
+    """The step number of each operation. Attention starts while other threads still project q, k and v (they meet at a counter
+    per kv head, not at a barrier), so it shares their step: what either reads or writes is live through both."""
+    numbers: list[int] = []
+    for op in steps:
+        same = isinstance(op, o.Attention | o.AttentionQuantize)
+        numbers.append((numbers[-1] if numbers else 0) + (0 if same else 1))
+    return numbers
+
+
 def assign_buffers(
     graph: Graph, before: Sequence[o.Op], layer: Sequence[o.Op], after: Sequence[o.Op], max_rows: int, small_rows: int
 ) -> tuple[tuple[Buffer, ...], ArenaPlan, ArenaPlan]:
@@ -47,7 +57,7 @@ def assign_buffers(
 
     first: dict[str, int] = {}
     last: dict[str, int] = {}
-    for i, op in enumerate(steps):
+    for i, op in zip(_barrier_intervals(steps), steps, strict=True):
         for name in (buffer_name(n) for n in (*op.outputs, *op.inputs)):
             if name in buffers:
                 first.setdefault(name, i)
@@ -56,9 +66,9 @@ def assign_buffers(
     lifetimes = []
     for name, b in buffers.items():
         always = name in everywhere or name not in first
-        lo, hi = (0, len(steps)) if always else (first[name], last[name])
+        lo, hi = (0, len(steps) + 1) if always else (first[name], last[name])
         lifetimes.append(Lifetime(name, b.size, lo, hi))
-    lifetimes.append(Lifetime("ready", READY_BYTES * graph.config.n_kv_heads, 0, len(steps)))
+    lifetimes.append(Lifetime("ready", READY_BYTES * graph.config.n_kv_heads, 0, len(steps) + 1))
     private = [
         Lifetime(b.name, Buffer(b.name, b.width, b.dtype, small_rows).size, 0, 0)
         for b in (buffers[buffer_name(op.outputs[0])] for op in (*layers, *after) if _is_private(op))

@@ -153,9 +153,8 @@ static void attention_f16__scalar_p32__h16_g2(const pass *p, int layer)
     const infc_batch *b = p->b;
     const int by_group = p->M * N_KV_HEADS >= 4 * p->T || p->T == 1;
     const int units = p->M * (by_group ? N_KV_HEADS : N_HEADS);
-    float out[GROUP * HEAD_DIM] __attribute__((aligned(64)));
     for (int u = infc_share(units, p->t, p->T); u < infc_share(units, p->t + 1, p->T); u++) {
-        const int m = u % p->M, head = by_group ? u / p->M * GROUP : u / p->M, heads = by_group ? GROUP : 1;
+        const int m = u % p->M, head = by_group ? u / p->M * GROUP : u / p->M;
         if (p->T > 1) infc_await(p->ready + head / GROUP, (uint32_t)(layer + 1) * 4);
         const float *q = p->q_rope + (size_t)m * N_HEADS * HEAD_DIM + (size_t)head * HEAD_DIM;
         const size_t part = ((size_t)layer * N_KV_HEADS + head / GROUP) * KV_PART_BYTES;
@@ -165,7 +164,6 @@ static void attention_f16__scalar_p32__h16_g2(const pass *p, int layer)
         else
             attn_row(q, b->kv, b->pages[m], KV_PAGE_BYTES, part, b->pos[m] + 1, HEAD_DIM, 1, PAGE_SIZE, o);
     }
-    (void)out;
 }
 
 // x += W a
@@ -1077,9 +1075,9 @@ void infc_forward_scalar(const infc_batch *b, struct infc_team *team, int thread
     p.rope = (float *)(b->arena + 657408);
     uint8_t *const attn_norm_q8 = small ? own + 11520 : b->arena + 131072;
     p.attn_norm_q8 = infc_q8_view(attn_norm_q8, small ? SMALL_ROWS : MAX_ROWS, 64);
-    p.q_rope = (float *)(b->arena + 0);
-    p.attn = (float *)(b->arena + 458752);
-    uint8_t *const attn_q8 = small ? own + 12864 : b->arena + 0;
+    p.q_rope = (float *)(b->arena + 458752);
+    p.attn = (float *)(b->arena + 0);
+    uint8_t *const attn_q8 = small ? own + 12864 : b->arena + 131072;
     p.attn_q8 = infc_q8_view(attn_q8, small ? SMALL_ROWS : MAX_ROWS, 64);
     uint8_t *const ffn_norm = small ? own + 3840 : b->arena + 458752;
     p.ffn_norm = (float *)(ffn_norm);

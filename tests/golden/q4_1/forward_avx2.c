@@ -151,7 +151,7 @@ static void attention_f16_q8__avx2_p32__h32_g2(const pass *p, int layer)
     const int units = p->M * (by_group ? N_KV_HEADS : N_HEADS);
     float out[GROUP * HEAD_DIM] __attribute__((aligned(64)));
     for (int u = infc_share(units, p->t, p->T); u < infc_share(units, p->t + 1, p->T); u++) {
-        const int m = u % p->M, head = by_group ? u / p->M * GROUP : u / p->M, heads = by_group ? GROUP : 1;
+        const int m = u % p->M, head = by_group ? u / p->M * GROUP : u / p->M;
         if (p->T > 1) infc_await(p->ready + head / GROUP, (uint32_t)(layer + 1) * 4);
         const float *q = p->q_rope + (size_t)m * N_HEADS * HEAD_DIM + (size_t)head * HEAD_DIM;
         const size_t part = ((size_t)layer * N_KV_HEADS + head / GROUP) * KV_PART_BYTES;
@@ -160,7 +160,7 @@ static void attention_f16_q8__avx2_p32__h32_g2(const pass *p, int layer)
             attn_row(q, b->kv, b->pages[m], KV_PAGE_BYTES, part, b->pos[m] + 1, HEAD_DIM, GROUP, PAGE_SIZE, o);
         else
             attn_row(q, b->kv, b->pages[m], KV_PAGE_BYTES, part, b->pos[m] + 1, HEAD_DIM, 1, PAGE_SIZE, o);
-        for (int i = 0; i < heads * HEAD_DIM / 32; i++)
+        for (int i = 0; i < (by_group ? GROUP : 1) * HEAD_DIM / 32; i++)
             quantize_q8_block(v16f_load(o + 32 * i), v16f_load(o + 32 * i + 16), &p->attn_q8, N_HEADS * HEAD_DIM, m, head * HEAD_DIM / 32 + i);
     }
 }
@@ -443,7 +443,7 @@ void infc_forward_avx2(const infc_batch *b, struct infc_team *team, int thread, 
     own += TILE_BYTES + INFC_GEMM_SCRATCH_BYTES;
     p.x = (float *)(b->arena + 393216);
     p.rope = (float *)(b->arena + 262144);
-    uint8_t *const attn_norm_q8 = small ? own + 3840 : b->arena + 524288;
+    uint8_t *const attn_norm_q8 = small ? own + 3840 : b->arena + 614400;
     p.attn_norm_q8 = infc_q8_view(attn_norm_q8, small ? SMALL_ROWS : MAX_ROWS, 64);
     p.q_rope = (float *)(b->arena + 0);
     p.attn_q8 = infc_q8_view(b->arena + 524288, MAX_ROWS, 128);

@@ -19,7 +19,7 @@ enum {
     SMALL_ROWS = 15,  // rows up to which threads keep their own copy of a norm
     PAGE_SIZE = 32,  // positions
     KV_PART_BYTES = 4096,  // one page, layer and kv head: keys, then values
-    READY_OFFSET = 614400,  // in the arena
+    READY_OFFSET = 659456,  // in the arena
     TILE_BYTES = 131072  // of each thread's scratch
 };
 #define KV_PAGE_BYTES 16384ull
