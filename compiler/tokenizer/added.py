@@ -20,7 +20,7 @@ from infc.errors import InputError
 from infc.tokenizer.section import NONE
 
 _MAX_STATES = 1 << 16
-_MAX_CELLS = 1 << 24
+_MAX_CELLS = 1 << 22
 # A token that almost occurs makes the matcher read its length again: keep that a constant.
 _MAX_TOKEN_BYTES = 1024
 # Bounds the time and memory of building: bytes of all tokens (nodes of the trie), and tokens in progress in a state.

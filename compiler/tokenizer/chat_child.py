@@ -14,7 +14,7 @@ import sys
 from typing import Any
 
 MEMORY_BYTES = 512 << 20
-CPU_SECONDS = 5
+CPU_SECONDS = 3
 _RENDER_BYTES = 1 << 20
 _TOTAL_BYTES = 16 << 20
 

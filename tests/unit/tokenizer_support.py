@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import cffi
-import gguf
 import numpy as np
 from tokenizers import AddedToken, Regex, Tokenizer
 from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import ByteLevel, Digits, Sequence, Split
 
+from infc.frontend import gguf
 from infc.tokenizer.pretokenizers import PRETOKENIZERS
 from tests.models.tiny import CHATML, vocabulary
 
@@ -119,8 +119,9 @@ class CTokenizer:
 
 @cache
 def read_kv(path: Path) -> dict[str, Any]:
-    """The keys of a trusted GGUF file, by the gguf package."""
-    return {k: v.contents() for k, v in gguf.GGUFReader(path).fields.items() if k.startswith("tokenizer.")}
+    """The keys of a GGUF file."""
+    with gguf.read(path) as model:
+        return dict(model.kv)
 
 
 def synthetic_kv(pre: str, n_merges: int = 280) -> dict[str, Any]:

@@ -1,0 +1,33 @@
+"""The tokenizer's C code under AddressSanitizer and UBSan, on random text and on damaged sections."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from infc.tokenizer import compile_tokenizer, reduce_chat
+from tests.unit.tokenizer_support import SOURCES, WARNINGS, P, runtime_c, synthetic_kv
+
+
+@pytest.mark.parametrize("cc", ["gcc", "clang"])
+def test_warnings_of_both_compilers(cc: str, tmp_path: Path) -> None:
+    for source in SOURCES:
+        command = [cc, *WARNINGS, "-O2", "-c", str(runtime_c() / source), "-o", str(tmp_path / "x.o")]
+        subprocess.run(command, check=True)
+
+
+@pytest.mark.parametrize("pre", ["llama-bpe", "smollm"])
+def test_random_text_and_damaged_sections(pre: str, tmp_path: Path) -> None:
+    kv = synthetic_kv(pre)
+    section, chat, program = tmp_path / "tok", tmp_path / "chat", tmp_path / "fuzz"
+    section.write_bytes(compile_tokenizer(kv, len(kv[P + "tokens"])))
+    chat.write_bytes(reduce_chat(kv).encode())
+    sanitize = ("-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-D_POSIX_C_SOURCE=200809L")
+    sources = [str(Path(__file__).with_name("tokenizer_fuzz.c")), *(str(runtime_c() / s) for s in SOURCES)]
+    subprocess.run(["gcc", *WARNINGS, *sanitize, "-I", str(runtime_c()), *sources, "-o", str(program)], check=True)
+    done = subprocess.run([program, section, chat, "1500"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    opened = int(done.stdout.split()[0])
+    assert opened > 200  # most damage is in tables that are only read later
