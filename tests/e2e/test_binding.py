@@ -170,12 +170,12 @@ def test_chat(llm: Model) -> None:
     assert "".join(t.text for t in llm.chat_stream(messages, 8, temperature=0)) == llm.chat(messages, 8, temperature=0)
     with pytest.raises(InputError, match="role and a content"):
         llm.chat_tokens([{"content": "no role"}])
-    with pytest.raises(InputError):
+    with pytest.raises(InputError, match="wizard"):
         llm.chat_tokens([{"role": "wizard", "content": "x"}])
 
 
 def test_a_model_without_template_has_no_chat(tiny_llama: Callable[..., Path], compiled: Callable[..., Artifact]) -> None:
-    artifact = compiled(tiny_llama(chat_template=None), name="mute", target="scalar")
+    artifact = compiled(tiny_llama(chat_template=None, types="Q4_1"), name="mute")
     assert any("chat" in note for note in artifact.manifest["notes"])
     with artifact.load(threads=1) as model:
         assert not model.info.has_chat
@@ -189,17 +189,16 @@ def test_a_model_without_template_has_no_chat(tiny_llama: Callable[..., Path], c
         (lambda m: m.logits([-1]), "negative"),
         (lambda m: m.logits([2**31]), "too large"),
         (lambda m: m.logits([2**80]), "whole numbers"),
-        (lambda m: m.logits([10**6]), ""),
+        (lambda m: m.logits([10**6]), "token 1000000 is outside the vocabulary"),
         (lambda m: m.logits([0.5]), "whole numbers"),
         (lambda m: m.logits("abc"), "whole numbers"),
         (lambda m: m.tokenize("\ud800"), "lone surrogate at character 0"),
         (lambda m: m.generate("a", temprature=1), "unknown option 'temprature'"),
-        (lambda m: m.generate("a", temperature=-1.0), ""),
         (lambda m: m.generate("a", temperature="warm"), "no usable value"),
         (lambda m: m.generate("a", top_k=2**40), "no usable value"),
         (lambda m: m.generate([]), "the prompt is empty"),
         (lambda m: m.batch(["a", []]), "a prompt is empty"),
-        (lambda m: m.detokenize([10**6]), ""),
+        (lambda m: m.detokenize([10**6]), "1000000 is no token"),
     ],
 )
 def test_bad_arguments(llm: Model, call: Callable[[Model], object], error: str) -> None:
@@ -241,7 +240,7 @@ def test_close_during_a_stream(tiny_artifact: Artifact) -> None:
 
 
 def test_two_models_in_one_process(tiny_artifact: Artifact, tiny_llama: Callable[..., Path], compiled: Callable[..., Artifact]) -> None:
-    other = compiled(tiny_llama(seed=1), name="other")
+    other = compiled(tiny_llama(seed=1, types="Q4_1"), name="other")
     with tiny_artifact.load(threads=1) as a, other.load(threads=1) as b:
         ids = a.tokenize("the cat")
         first = a.logits(ids)
