@@ -74,6 +74,8 @@ def _render(template: Any, case: dict[str, Any], names: dict[str, str]) -> dict[
     messages = [{"role": role, "content": content} for role, content in case["messages"]]
     try:
         text = template.render(messages=messages, tools=None, documents=None, add_generation_prompt=case["generate"], **names)
+    except (MemoryError, RecursionError):
+        raise  # costs too much to try with every conversation
     except Exception as e:
         return {"error": _reason(e)}
     if len(text.encode("utf-8", "surrogatepass")) > _RENDER_BYTES:
@@ -91,7 +93,10 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
     renders: list[dict[str, str]] = []
     left = _TOTAL_BYTES
     for case in request["cases"]:
-        renders.append(_render(template, case, request["names"]))
+        try:
+            renders.append(_render(template, case, request["names"]))
+        except (MemoryError, RecursionError) as e:
+            return {"error": _reason(e)}
         left -= len(renders[-1].get("text", ""))
         if left < 0:
             return {"error": f"it renders conversations to more than {_TOTAL_BYTES} bytes"}

@@ -15,7 +15,7 @@ from infc.tokenizer.charset import CharSet
 from infc.tokenizer.regex import Chars, Choice, Concat, Look, Node
 
 _MAX_NODES = 20_000
-MAX_STATES = 4_096
+MAX_STATES = 1_024
 DEAD, START = 0, 1
 
 
@@ -28,13 +28,13 @@ class Dfa:
 
 @dataclass(frozen=True, slots=True)
 class _Char:
-    set: CharSet
+    classes: frozenset[int]
     after: int
 
 
 @dataclass(frozen=True, slots=True)
 class _Condition:
-    set: CharSet
+    classes: frozenset[int]
     at_end: bool
     after: int
 
@@ -46,8 +46,9 @@ class _Fork:
 
 @dataclass(slots=True)
 class _Nfa:
-    """Nodes by number; None is the match."""
+    """Nodes by number; None is the match. ``members``: the classes of each set."""
 
+    members: dict[CharSet, frozenset[int]]
     nodes: list[_Char | _Condition | _Fork | None] = field(default_factory=list)
 
     def add(self, node: _Char | _Condition | _Fork | None) -> int:
@@ -59,9 +60,9 @@ class _Nfa:
     def build(self, node: Node, after: int) -> int:
         """The entry of ``node`` when ``after`` follows it."""
         if isinstance(node, Chars):
-            return self.add(_Char(node.set, after))
+            return self.add(_Char(self.members[node.set], after))
         if isinstance(node, Look):
-            return self.add(_Condition(node.set, node.at_end, after))
+            return self.add(_Condition(self.members[node.set], node.at_end, after))
         if isinstance(node, Concat):
             for item in reversed(node.items):
                 after = self.build(item, after)
@@ -89,7 +90,7 @@ def char_sets(node: Node) -> list[CharSet]:
 
 def determinize(node: Node, n_classes: int, members: dict[CharSet, frozenset[int]]) -> Dfa:
     """The DFA of ``node`` over ``n_classes`` classes, where ``members`` gives each set as classes. Minimal."""
-    nfa = _Nfa()
+    nfa = _Nfa(members)
     entry = nfa.build(node, nfa.add(None))
     end = n_classes
 
@@ -109,9 +110,9 @@ def determinize(node: Node, n_classes: int, members: dict[CharSet, frozenset[int
             if isinstance(at, _Fork):
                 stack.extend(reversed(at.after))
             elif isinstance(at, _Condition):
-                if at.at_end if symbol == end else symbol in members[at.set]:
+                if at.at_end if symbol == end else symbol in at.classes:
                     stack.append(at.after)
-            elif symbol != end and symbol in members[at.set]:
+            elif symbol != end and symbol in at.classes:
                 alive.setdefault(at.after)
         return tuple(alive), False
 

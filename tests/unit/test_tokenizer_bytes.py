@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
-from infc.tokenizer import compile_tokenizer
+from infc.tokenizer import compile_tokenizer, reduce_chat
 from infc.tokenizer.bpe import BYTE_OF_CHAR
 from tests.unit.tokenizer_support import (
     BOS,
     EINPUT,
     ELIMIT,
+    ENOMEM,
     SPECIAL,
     CTokenizer,
     P,
@@ -155,3 +156,35 @@ def test_ids_that_are_no_tokens(tok: CTokenizer) -> None:
     assert tok.lib.infc_tok_decode(tok._t, d, 0, 1, out, 2) == ELIMIT
     d.n = 5  # not a state that the decoder leaves
     assert tok.lib.infc_tok_decode(tok._t, d, 5, 1, out, 64) == EINPUT
+
+
+_FAILING = """
+#include <stddef.h>
+void *__libc_malloc(size_t);
+void *__libc_realloc(void *, size_t);
+int allocations_left;
+void *failing_malloc(size_t n) { return allocations_left-- > 0 ? __libc_malloc(n) : NULL; }
+void *failing_realloc(void *p, size_t n) { return allocations_left-- > 0 ? __libc_realloc(p, n) : NULL; }
+"""
+
+
+def test_memory_that_runs_out(tmp_path: Path) -> None:
+    """Every allocation fails in turn: an error code, and the next call works."""
+    (tmp_path / "failing.c").write_text(_FAILING)
+    hooks = ("-Dmalloc=failing_malloc", "-Drealloc=failing_realloc", str(tmp_path / "failing.c"))
+    ffi, lib = build(tmp_path, *hooks)
+    ffi.cdef("extern int allocations_left;")
+    kv = synthetic_kv("gpt-2")
+    tok = CTokenizer((ffi, lib), compile_tokenizer(kv, len(kv[P + "tokens"])), reduce_chat(kv).encode())
+    long = b"ab" * 500
+    for enough, call in (
+        (2, lambda: lib.infc_tok_tokenize(tok._t, long, len(long), 0, ffi.NULL, 0)),
+        (4, lambda: tok.chat([("user", long)], True)),
+    ):
+        for n in range(enough):
+            lib.allocations_left = n
+            assert call() == ENOMEM, n
+        lib.allocations_left = enough
+        assert call() != ENOMEM
+    lib.allocations_left = 0
+    assert tok.encode(b"only long words need memory") != []

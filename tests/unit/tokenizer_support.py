@@ -22,7 +22,7 @@ from tests.models.tiny import CHATML, vocabulary
 
 P = "tokenizer.ggml."
 SPECIAL, BOS = 1, 2
-EINPUT, ELIMIT, EFILE = -1, -2, -5
+EINPUT, ELIMIT, ENOMEM, EFILE = -1, -2, -4, -5
 SOURCES = ("infc_pretok.c", "infc_tokenizer.c", "infc_chat.c")
 WARNINGS = ("-std=c11", "-Wall", "-Wextra", "-Werror")
 
