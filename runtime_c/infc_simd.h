@@ -14,7 +14,9 @@
 
 #define INFC_INLINE static inline __attribute__((always_inline))  // dimensions are constants only after inlining
 
-#if defined(__clang__)
+#if defined(INFC_EMULATE_AVX512)
+#define INFC_UNROLL  // of calls, it only takes time
+#elif defined(__clang__)
 #define INFC_UNROLL _Pragma("clang loop unroll(full)")
 #else
 #define INFC_UNROLL _Pragma("GCC unroll 16")

@@ -1,0 +1,119 @@
+"""Builds the kernel harness for one ISA and calls it through cffi."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import archspec.cpu
+import cffi
+import numpy as np
+
+from infc.kernels.spec import registry
+from infc.kernels.target import load_targets
+
+HERE = Path(__file__).parent
+RUNTIME = HERE.parent.parent / "runtime_c"
+COMMON = ("-std=c11", "-fPIC", "-shared", "-Wall", "-Wextra", "-Werror", "-ffp-contract=off", f"-I{RUNTIME}", f"-I{HERE}")
+
+CDEF = """
+typedef struct infc_q8 { int8_t *q; float *d; int32_t *s; float *ds; } infc_q8;
+int t_scratch_bytes(void);
+void t_exp(const float *x, float *y, int n);
+void t_sigmoid(const float *x, float *y, int n);
+void t_silu(const float *x, float *y, int n);
+void t_tanh(const float *x, float *y, int n);
+void t_gelu(const float *x, float *y, int n);
+void t_fma(const float *a, const float *b, const float *c, float *y, int n);
+void t_from_f16(const uint16_t *h, float *y, int n);
+void t_from_f16_one(const uint16_t *h, float *y, int n);
+void t_to_f16(const float *x, uint16_t *h, int n);
+void t_max(const float *a, const float *b, float *y);
+float t_fold_add(const float *x);
+float t_fold_max(const float *x);
+void t_quantize_row(const float *x, int K, const infc_q8 *a, int m);
+void t_rmsnorm(const float *x, const float *w, float eps, int K, float *out);
+void t_rmsnorm_q8(const float *x, const float *w, float eps, int K, const infc_q8 *a, int m);
+void t_residual(const float *tile, int M, float *x, int ldx, int n0);
+void t_store(const float *tile, int M, float *const *out, int n0, int n_valid);
+void t_swiglu_q8(const float *g, const float *u, int M, const infc_q8 *a, int K, int b);
+void t_swiglu_f32(const float *g, const float *u, int M, float *h, int ldh, int n0);
+void t_rope_q(const float *tile, int M, const float *rope, int head_dim, int d0, float scale, float *q, int ldq, int n0);
+void t_rope_k(const float *tile, const float *rope, int head_dim, int d0, uint8_t *part, int page, int slot);
+void t_v(const float *tile, int head_dim, int d0, uint8_t *part, int page, int slot);
+int t_attn(const float *q, const uint8_t *kv, const int32_t *pages, size_t stride, size_t offset, int n_pos, int head_dim, int group,
+           int page, float *out);
+"""
+
+ffi = cffi.FFI()
+ffi.cdef(CDEF)
+for _name in sorted({s.c_function for s in registry()}):
+    ffi.cdef(f"void t_{_name}(const uint8_t *w, int n, int K, const void *x, int M, float *y, void *s);")
+for _name in sorted({s.weight.name.lower() for s in registry()}):
+    ffi.cdef(f"void t_embed_{_name}_row(const uint8_t *w, int K, int token, float *out);")
+
+_C = {"float32": "float *", "uint8": "uint8_t *", "int8": "int8_t *", "int32": "int32_t *", "uint16": "uint16_t *"}
+
+
+def c(a: np.ndarray[Any, Any]) -> Any:
+    """The array as a C pointer; the caller keeps it alive."""
+    return ffi.cast(_C[a.dtype.name], a.ctypes.data)
+
+
+@dataclass(frozen=True)
+class Build:
+    """One way to compile the kernels. ``isa`` is a target's; ``how`` says with what, and whether AVX-512 is emulated."""
+
+    isa: str
+    cc: str
+    level: str
+    emulated: bool = False
+
+    @property
+    def name(self) -> str:
+        return f"{self.isa}{'-emulated' if self.emulated else ''}-{self.cc}{self.level}"
+
+    def command(self, out: Path) -> list[str]:
+        target = next(t for t in load_targets() if t.isa == self.isa)
+        flags = [f for f in target.flags if not f.startswith("-O")]
+        if self.emulated:
+            flags = ["-DINFC_EMULATE_AVX512"]
+        source = str(HERE / "harness.c")
+        return [self.cc, *COMMON, self.level, f"-D{target.define}", *flags, source, "-o", str(out), "-lm"]
+
+
+def host_has(isa: str) -> bool:
+    """Whether this CPU runs the target."""
+    target = next(t for t in load_targets() if t.isa == isa)
+    features = archspec.cpu.host().features
+    return all(f in features for f in target.requires)
+
+
+def builds() -> list[Build]:
+    """The builds that this machine can run: scalar first, AVX-512 emulated where the CPU lacks it, clang where it is installed."""
+    found = [Build("scalar", "gcc", "-O2")]
+    if host_has("avx2"):
+        found.append(Build("avx2", "gcc", "-O3"))
+    found.append(Build("avx512", "gcc", "-O3") if host_has("avx512") else Build("avx512", "gcc", "-O1", emulated=True))
+    if shutil.which("clang"):
+        found.append(Build("scalar", "clang", "-O2"))
+        if host_has("avx2"):
+            found.append(Build("avx2", "clang", "-O2"))
+    return found
+
+
+def start(build: Build, folder: Path) -> tuple[subprocess.Popen[str], Path]:
+    """Begin to compile; the builds of a session run side by side."""
+    out = folder / f"{build.name}.so"
+    return subprocess.Popen(build.command(out), stderr=subprocess.PIPE, text=True), out
+
+
+def finish(started: tuple[subprocess.Popen[str], Path]) -> Any:
+    """The loaded library."""
+    process, out = started
+    _, errors = process.communicate()
+    assert process.returncode == 0, errors
+    return ffi.dlopen(str(out))
