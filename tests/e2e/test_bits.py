@@ -65,7 +65,7 @@ def _affordable(isa: str, threads: int, chunk: int) -> tuple[int, ...]:
     return LENGTHS[:4] if (threads, chunk) == (3, 64) else LENGTHS[:3]
 
 
-@pytest.mark.parametrize(("isa", "threads", "chunk"), _configurations())
+@pytest.mark.parametrize(("isa", "threads", "chunk"), list(_configurations()))
 def test_one_hash_a_prompt(smollm2_fat: Artifact, ids: list[int], golden: dict[str, str], isa: str, threads: int, chunk: int) -> None:
     if isa not in host.runnable():
         pytest.skip(f"this CPU has no {isa}")
