@@ -27,6 +27,11 @@ MODELS: dict[str, dict[str, Any]] = {
 N = 70  # three pages, and a batch in the large class; f16 keys and values alone cost 1e-6 of KL
 
 
+def targets(name: str) -> str:
+    """All that this host runs; one model is compiled for AVX-512 even where it cannot run."""
+    return "scalar,avx2,avx512" if name == "mixed" else ",".join(host.runnable())
+
+
 def _ids(vocab: int, n: int = N) -> list[int]:
     return [int(i) for i in np.random.default_rng(7).integers(4, vocab, n)]
 
@@ -34,7 +39,7 @@ def _ids(vocab: int, n: int = N) -> list[int]:
 @pytest.mark.parametrize("name", MODELS)
 def test_bits_and_accuracy(name: str, compiled: Callable[..., Artifact], tiny_llama: Tiny) -> None:
     path = tiny_llama(**MODELS[name])
-    artifact = compiled(path, name="tiny", target="scalar,avx2,avx512", lto=False)
+    artifact = compiled(path, name="tiny", target=targets(name), lto=False)
     with artifact.load(isa="scalar", threads=1) as model:
         ids = _ids(model.info.vocab_size)
         expected = model.logits(ids)
