@@ -111,9 +111,9 @@ def start(build: Build, folder: Path) -> tuple[subprocess.Popen[str], Path]:
     return subprocess.Popen(build.command(out), stderr=subprocess.PIPE, text=True), out
 
 
-def finish(started: tuple[subprocess.Popen[str], Path]) -> Any:
-    """The loaded library."""
+def finish(started: tuple[subprocess.Popen[str], Path]) -> Path:
+    """The library, when its compiler is done."""
     process, out = started
     _, errors = process.communicate()
     assert process.returncode == 0, errors
-    return ffi.dlopen(str(out))
+    return out

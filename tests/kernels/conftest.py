@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.kernels.build import Build, builds, finish, start
+from tests.kernels.build import Build, builds, ffi, finish, start
 
 BUILDS = builds()
 
@@ -17,18 +17,22 @@ def pytest_report_header() -> str:
 
 
 @pytest.fixture(scope="session")
-def libraries(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[Build, Any]]:
+def built(tmp_path_factory: pytest.TempPathFactory) -> dict[Build, Path]:
     """Every build of the harness; two compilers at a time."""
     folder = tmp_path_factory.mktemp("kernels")
-    loaded, running = {}, []
+    done, running = {}, []
     for b in BUILDS:
         running.append((b, start(b, folder)))
         if len(running) == 2:
             first, started = running.pop(0)
-            loaded[first] = finish(started)
-    for b, started in running:
-        loaded[b] = finish(started)
-    yield loaded
+            done[first] = finish(started)
+    return done | {b: finish(started) for b, started in running}
+
+
+@pytest.fixture(scope="session")
+def libraries(built: dict[Build, Path]) -> dict[Build, Any]:
+    """The same, loaded."""
+    return {b: ffi.dlopen(str(path)) for b, path in built.items()}
 
 
 @pytest.fixture(scope="session")

@@ -29,8 +29,19 @@ def fma(a: Any, b: Any, c: Any) -> F32:
         return np.where(np.isfinite(s) & even & (e != 0), up, s).astype(np.float32)
 
 
+def fold(lanes: F32) -> F32:
+    """16 -> 8 -> 4 -> 2 -> 1 over the last axis."""
+    while lanes.shape[-1] > 1:
+        half = lanes.shape[-1] // 2
+        lanes = lanes[..., :half] + lanes[..., half:]
+    return lanes[..., 0]
+
+
 class Activations:
-    """q8 blocks of (M, K): ``q`` int8, and per block ``d``, ``s``, ``ds``."""
+    """q8 blocks of (M, K): ``q`` int8, and per block ``d``, ``s``, ``ds``.
+
+    q = round(y), y = x * 127 / max|x|; d = (sum y q / sum q^2) * (max|x| / 127), each sum in sixteen lanes and the fixed fold.
+    """
 
     def __init__(self, x: F32) -> None:
         m, k = x.shape
@@ -38,12 +49,20 @@ class Activations:
         with np.errstate(all="ignore"):
             amax = np.abs(blocks).max(axis=2)
             bad, tiny = ~np.isfinite(amax), amax < np.float32(1e-30)
-            scale = np.where(bad | tiny, np.float32(0), np.float32(127) / amax).astype(np.float32)
-            q = np.rint(np.where(np.isfinite(blocks), blocks, 0) * scale[..., None])
-            self.d = np.where(bad, np.float32(np.nan), np.where(tiny, np.float32(0), amax / np.float32(127))).astype(np.float32)
-        self.q = np.where(bad[..., None], 0, q).astype(np.int8)
-        self.s = self.q.sum(axis=2, dtype=np.int32)
-        self.ds = self.d * self.s.astype(np.float32)
+            none = bad | tiny
+            y = np.where(none[..., None], 0, blocks * np.where(none, 0, np.float32(127) / amax)[..., None]).astype(np.float32)
+            q = np.rint(y)
+            yq, qq = (self._sum(v, q) for v in (y, q))
+            d = yq / qq * (amax / np.float32(127))
+            self.d = np.where(bad, np.nan, np.where(tiny, 0, d)).astype(np.float32)
+            self.q = q.astype(np.int8)
+            self.s = self.q.sum(axis=2, dtype=np.int32)
+            self.ds = self.d * self.s.astype(np.float32)
+
+    @staticmethod
+    def _sum(a: F32, b: F32) -> F32:
+        """Sum over the block of a * b."""
+        return fold(fma(a[..., 16:], b[..., 16:], a[..., :16] * b[..., :16]))
 
 
 def decode(type: str, raw: NDArray[np.uint8]) -> tuple[NDArray[np.int32], F32, F32]:
@@ -91,14 +110,6 @@ def linear_f32(type: str, raw: NDArray[np.uint8], x: F32) -> F32:
     for k in range(w.shape[1]):
         acc = fma(w[None, :, k], x[:, k, None], acc)
     return acc
-
-
-def fold(lanes: F32) -> np.float32:
-    """16 -> 8 -> 4 -> 2 -> 1."""
-    while len(lanes) > 1:
-        half = len(lanes) // 2
-        lanes = lanes[:half] + lanes[half:]
-    return np.float32(lanes[0])
 
 
 def rms_scale(x: F32, eps: float) -> np.float32:

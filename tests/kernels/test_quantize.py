@@ -1,0 +1,72 @@
+"""Activation quantization and RMSNorm equal the contract bit for bit, in guarded memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.kernels import reference as ref
+from tests.kernels.build import c, ffi
+from tests.kernels.guard import guarded, poisoned
+from tests.kernels.test_linear import random_activations
+
+
+def q8_buffer(m: int, k: int) -> tuple[Any, list[np.ndarray[Any, Any]]]:
+    parts = [poisoned((m, k), np.int8)] + [poisoned((m, k // 32), t) for t in (np.float32, np.int32, np.float32)]
+    return ffi.new("infc_q8 *", [c(p) for p in parts]), parts
+
+
+def check(parts: list[np.ndarray[Any, Any]], x: np.ndarray[Any, Any]) -> None:
+    a = ref.Activations(x)
+    np.testing.assert_array_equal(parts[0], a.q.reshape(len(x), -1))
+    for got, expected in zip(parts[1:], (a.d, a.s, a.ds), strict=True):
+        np.testing.assert_array_equal(got, expected)
+
+
+def special_rows(k: int) -> np.ndarray[Any, Any]:
+    """Zeros, tiny, huge, ties, one spike, NaN, Inf."""
+    x = random_activations(12, k, seed=3)
+    x[0] = 0
+    x[1] = 1e-38
+    x[2] = np.float32(1e-30) * np.where(np.arange(k) % 2, 1, -1)
+    x[3] = x[3] / np.abs(x[3]).max() * np.float32(3e38)
+    x[4] = np.arange(k) - k / 2
+    x[4, ::32] = 127 * 2  # id = 0.5: every odd value is a tie
+    x[5] = 0
+    x[5, 7] = -3
+    x[6, 5] = np.nan
+    x[7, 9] = -np.inf
+    x[8] = -0.0
+    return x
+
+
+@pytest.mark.parametrize("k", [32, 64, 576])
+def test_quantize(k: int, lib: Any) -> None:
+    x = special_rows(k)
+    q8, parts = q8_buffer(len(x), k)
+    for m in range(len(x)):
+        lib.t_quantize_row(c(guarded(x[m])), k, q8, m)
+    check(parts, x)
+
+
+@pytest.mark.parametrize("k", [1, 15, 16, 17, 64, 576])
+def test_rmsnorm(k: int, lib: Any) -> None:
+    x, w = random_activations(6, k, seed=4), random_activations(1, k, seed=5)[0]
+    for row in x:
+        out = poisoned((k,))
+        lib.t_rmsnorm(c(guarded(row)), c(guarded(w)), 1e-5, k, c(out))
+        np.testing.assert_array_equal(out, row * ref.rms_scale(row, 1e-5) * w)
+        exact = row / np.sqrt(np.mean(row.astype(np.float64) ** 2) + 1e-5) * w
+        assert np.allclose(out, exact, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("k", [32, 576])
+def test_rmsnorm_quantized(k: int, lib: Any) -> None:
+    x, w = random_activations(6, k, seed=6), random_activations(1, k, seed=7)[0]
+    q8, parts = q8_buffer(len(x), k)
+    for m, row in enumerate(x):
+        lib.t_rmsnorm_q8(c(guarded(row)), c(guarded(w)), 1e-5, k, q8, m)
+    scale = np.array([ref.rms_scale(row, 1e-5) for row in x], np.float32)
+    check(parts, x * scale[:, None] * w)
