@@ -13,14 +13,14 @@ enum { INFC_MAX_PAGE = 64 };  // positions
 // Vectors of 16 that each of n queries takes at once: enough independent sums to hide the latency of an fma.
 INFC_INLINE int infc_attn_vectors(int n)
 {
-    const int most = INFC_ATTN_QUERIES / n;
+    const int most = INFC_ATTN_SUMS / n;
     return most >= 4 ? 4 : most >= 2 ? 2 : 1;
 }
 
 // s: (n, page): scores of n queries and nv x 16 positions. q: (n, head_dim), k: (nv, head_dim, 16)
 INFC_INLINE void infc_scores_tile(const float *q, int n, const uint8_t *k, int nv, int head_dim, int page, float *s)
 {
-    v16f acc[4 * INFC_ATTN_QUERIES];
+    v16f acc[INFC_ATTN_SUMS > 4 ? INFC_ATTN_SUMS : 4];
     INFC_UNROLL for (int i = 0; i < n * nv; i++) acc[i] = v16f_zero();
     for (int d = 0; d < head_dim; d++) {
         INFC_UNROLL for (int j = 0; j < nv; j++) {
@@ -48,7 +48,7 @@ INFC_INLINE void infc_scores(const float *q, int n, const uint8_t *k, int vector
 INFC_INLINE void infc_values_tile(const float *p, const float *c, int n, const uint8_t *v, int nv, int n_valid, int head_dim, int page,
                                   float *o)
 {
-    v16f acc[4 * INFC_ATTN_QUERIES];
+    v16f acc[INFC_ATTN_SUMS > 4 ? INFC_ATTN_SUMS : 4];
     INFC_UNROLL for (int i = 0; i < n; i++) {
         INFC_UNROLL for (int d = 0; d < nv; d++)
             acc[i * nv + d] = v16f_mul(v16f_load(o + (size_t)i * head_dim + 16 * d), v16f_set1(c[i]));

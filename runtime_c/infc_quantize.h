@@ -11,9 +11,9 @@ typedef struct infc_q8 {
     float *ds;    // (M, K / 32) d * s: what a minimum multiplies
 } infc_q8;
 
-// 32 values, l then h, to block b of row m: q = round(x * 127 / max|x|), then the scale that makes the squared error of q * d least,
-// d = (sum y q / sum q^2) * max|x| / 127 with y = x * 127 / max|x|. Both sums are sixteen lanes and the fixed fold. A block with Inf or NaN has d = ds = NaN and q = 0, on every ISA; one whose largest
-// magnitude is below 1e-30 is zero.
+// 32 values, l then h, to block b of row m: q = round(y), y = x * 127 / max|x|, then the scale that makes the squared error of q * d
+// least: d = (sum y q / sum q^2) * (max|x| / 127). Both sums are sixteen lanes, second half of the block onto the first, and the fixed
+// fold. A block with Inf or NaN has d = ds = NaN and q = 0, on every ISA; one whose largest magnitude is below 1e-30 is zero.
 INFC_INLINE void quantize_q8_block(v16f l, v16f h, const infc_q8 *a, int K, int m, int b)
 {
     const v16i abs = v16i_set1(0x7fffffff);

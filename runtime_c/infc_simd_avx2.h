@@ -7,7 +7,8 @@ enum {
     INFC_TILE_ROWS = 4,    // rows of activations that share a load of weights
     INFC_GEMM_PANELS = 1,  // panels side by side in a gemm tile: 4 rows x 1 panel fill the 16 registers
     INFC_F32_PANELS = 4,   // panels side by side when few rows leave the fma units waiting for their own results
-    INFC_ATTN_QUERIES = 4  // queries that share a load of keys or values
+    INFC_ATTN_QUERIES = 4,  // queries that share a load of keys or values
+    INFC_ATTN_SUMS = 4      // accumulators of 16 lanes in attention (with 6, gcc spills one and the loop takes half as long again)
 };
 
 typedef struct { __m256 l, h; } v16f;   // lanes 0-7, 8-15
@@ -161,7 +162,9 @@ INFC_INLINE vdot vdot_zero(void) { return (vdot){_mm256_setzero_si256(), _mm256_
 INFC_INLINE vdot vdot_step(vdot a, v64b w, const int8_t *x)
 {
     const __m256i v = infc_bcast4(x);
-    return (vdot){_mm256_add_epi16(a.l, _mm256_maddubs_epi16(w.l, v)), _mm256_add_epi16(a.h, _mm256_maddubs_epi16(w.h, v))};
+    vdot r = {_mm256_add_epi16(a.l, _mm256_maddubs_epi16(w.l, v)), _mm256_add_epi16(a.h, _mm256_maddubs_epi16(w.h, v))};
+    __asm__("" : "+x"(r.l), "+x"(r.h));  // else gcc makes a tree of the chain of additions and spills its leaves
+    return r;
 }
 INFC_INLINE v16i vdot_fold(vdot a)
 {
@@ -177,7 +180,9 @@ INFC_INLINE v16i vdot_step_s8(v16i a, v64b w, const int8_t *x)
     const __m256i v = infc_bcast4(x), one = _mm256_set1_epi16(1);
     const __m256i l = _mm256_maddubs_epi16(_mm256_abs_epi8(w.l), _mm256_sign_epi8(v, w.l));
     const __m256i h = _mm256_maddubs_epi16(_mm256_abs_epi8(w.h), _mm256_sign_epi8(v, w.h));
-    return (v16i){_mm256_add_epi32(a.l, _mm256_madd_epi16(l, one)), _mm256_add_epi32(a.h, _mm256_madd_epi16(h, one))};
+    v16i r = {_mm256_add_epi32(a.l, _mm256_madd_epi16(l, one)), _mm256_add_epi32(a.h, _mm256_madd_epi16(h, one))};
+    __asm__("" : "+x"(r.l), "+x"(r.h));  // as in vdot_step
+    return r;
 }
 INFC_INLINE void infc_prefetch(const void *p) { _mm_prefetch((const char *)p, _MM_HINT_T0); }
 #endif

@@ -8,7 +8,7 @@
 #endif
 
 // See infc_simd_avx2.h; 32 registers hold twice as much.
-enum { INFC_TILE_ROWS = 4, INFC_GEMM_PANELS = 2, INFC_F32_PANELS = 4, INFC_ATTN_QUERIES = 8 };
+enum { INFC_TILE_ROWS = 4, INFC_GEMM_PANELS = 2, INFC_F32_PANELS = 4, INFC_ATTN_QUERIES = 8, INFC_ATTN_SUMS = 16 };
 
 typedef __m512 v16f;
 typedef __m512i v16i;
