@@ -141,7 +141,7 @@ def _profile(builder: Builder, train: Train, stage: Callable[[str], None]) -> tu
         raise SkipProfile(f"{need} of {cc.command} not found")
     stage("instrument")
     flag = flags.GCC_INSTRUMENT if cc.family == "gcc" else flags.CLANG_INSTRUMENT
-    builder.compile_all(flag)
+    builder.compile_all((), lambda source: flag if _learns(source) else ())
     program = builder.link_program("../instrumented", flag)
     stage("train")
     notes = train(builder, program)
@@ -152,11 +152,18 @@ def _profile(builder: Builder, train: Train, stage: Callable[[str], None]) -> tu
             raise SkipProfile("the training run left no profile")
 
         def use_gcc(source: Source) -> tuple[str, ...]:
-            return flags.GCC_USE if Path(source.object).with_suffix(".gcda").name in found else ()
+            return flags.GCC_USE if _learns(source) and Path(source.object).with_suffix(".gcda").name in found else ()
 
         return use_gcc, notes
     raw = sorted(p.name for p in builder.work.glob("*.profraw"))
     if not raw or cc.profdata is None:
         raise SkipProfile("the training run left no profile")
     process.check([cc.profdata, "merge", "-o", "profile.profdata", *raw], builder.work, builder.tmp, "merging the profile")
-    return lambda _: ("-fprofile-instr-use=../profile.profdata", *flags.CLANG_USE), notes
+    use = ("-fprofile-instr-use=../profile.profdata", *flags.CLANG_USE)
+    return lambda source: use if _learns(source) else (), notes
+
+
+def _learns(source: Source) -> bool:
+    """Whether a source takes part in training. The executable's own do not: they print timings, whose digits count differently
+    in every run and would make every build another."""
+    return source.role != "main"

@@ -26,6 +26,7 @@ from infc.toolchain import host
 from infc.toolchain.append import file_sha256, read_trailer
 
 Tiny = Callable[..., Path]
+ONE = {"types": "Q4_1"}  # one format: a third of the C that the mixed model needs, where kernels are not the question
 
 
 class Stages(Silent):
@@ -44,7 +45,7 @@ def digests(folder: Path) -> dict[str, str]:
 
 
 def output(artifact: Artifact, *arguments: str) -> str:
-    return subprocess.run([artifact.program, *arguments], capture_output=True, text=True, check=True).stdout
+    return subprocess.run([artifact.program, *arguments], capture_output=True, check=True).stdout.decode("utf-8", "replace")
 
 
 def test_what_is_written(tiny_artifact: Artifact, tiny_llama: Tiny) -> None:
@@ -65,7 +66,7 @@ def test_what_is_written(tiny_artifact: Artifact, tiny_llama: Tiny) -> None:
 
 
 def test_nothing_names_this_machine(tiny_artifact: Artifact) -> None:
-    here = [str(tiny_artifact.path.parent).encode(), str(Path(infc.__file__).resolve().parent).encode(), os.uname().nodename.encode()]
+    here = [str(tiny_artifact.path.parent).encode(), str(Path(infc.__file__).resolve().parent).encode()]
     for file in tiny_artifact.path.rglob("*"):
         if file.is_file():
             data = file.read_bytes()
@@ -73,40 +74,49 @@ def test_nothing_names_this_machine(tiny_artifact: Artifact) -> None:
 
 
 @pytest.mark.parametrize("cc", ["gcc", pytest.param("clang", marks=pytest.mark.clang)])
-def test_two_builds_are_the_same_bytes(cc: str, tiny_llama: Tiny, tmp_path: Path) -> None:
+def test_two_builds_are_the_same_bytes_and_logits(cc: str, tiny_llama: Tiny, compiled: Callable[..., Artifact], tmp_path: Path) -> None:
+    """Profile and LTO, built twice in different places: one artifact, and the bits of the plain gcc build."""
     if shutil.which(cc) is None:
         pytest.skip(f"{cc} is not installed")
     for name in ("one", "two"):
-        infc.compile(tiny_llama(), name="m", out=tmp_path / name, cc=cc, cache=False)
-    first, second = digests(tmp_path / "one"), digests(tmp_path / "two")
-    assert first == second
-    manifest = Artifact.open(tmp_path / "one").manifest
-    assert manifest["toolchain"]["pgo"] or "no PGO" in str(manifest["notes"])
+        infc.compile(tiny_llama(**ONE), name="m", out=tmp_path / name, cc=cc, cache=False)
+    assert digests(tmp_path / "one") == digests(tmp_path / "two")
+    built = Artifact.open(tmp_path / "one")
+    assert built.manifest["toolchain"]["pgo"] or "no PGO" in str(built.manifest["notes"])
+    assert same_logits(built, compiled(tiny_llama(**ONE), name="plain", cc="gcc", lto=False))
 
 
-@pytest.mark.parametrize("cc", ["gcc", pytest.param("clang", marks=pytest.mark.clang)])
-@pytest.mark.parametrize("optimised", [False, True], ids=["O2", "PGO+LTO"])
-def test_every_toolchain_gives_the_same_logits(
-    cc: str, optimised: bool, tiny_llama: Tiny, tiny_artifact: Artifact, compiled: Callable[..., Artifact]
-) -> None:
-    if shutil.which(cc) is None:
-        pytest.skip(f"{cc} is not installed")
-    target = ",".join(host.runnable())
-    artifact = compiled(tiny_llama(), name="m", cc=cc, pgo=optimised, lto=optimised, target=target)
-    with tiny_artifact.load(threads=1) as want:
-        ids = want.tokenize("once upon a time there was a cat and 12 of 345 things, naïve café")
-        expected = want.logits(ids).tobytes()
+@pytest.mark.clang
+@pytest.mark.skipif(shutil.which("clang") is None, reason="clang is not installed")
+def test_clang_without_profile_gives_the_same_logits(tiny_llama: Tiny, compiled: Callable[..., Artifact]) -> None:
+    built = compiled(tiny_llama(**ONE), name="m", cc="clang", lto=False)
+    assert same_logits(built, compiled(tiny_llama(**ONE), name="plain", cc="gcc", lto=False))
+
+
+def same_logits(a: Artifact, b: Artifact) -> bool:
+    with a.load(threads=1) as first, b.load(threads=2) as second:
+        ids = first.tokenize("once upon a time there was a cat and 12 of 345 things, naïve café")
+        return first.logits(ids).tobytes() == second.logits(ids).tobytes()
+
+
+def test_one_program_for_all_targets(tiny_llama: Tiny, compiled: Callable[..., Artifact]) -> None:
+    """A fat program holds one weight section and gives the same bits whichever part runs."""
+    artifact = compiled(tiny_llama(**ONE), name="fat", target="scalar,avx2,avx512", lto=False)
+    seen = set()
     for isa in host.runnable():
-        with artifact.load(threads=2, isa=isa) as got:
-            assert got.info.isa == isa
-            assert got.logits(ids).tobytes() == expected
+        with artifact.load(threads=2, isa=isa) as llm:
+            assert llm.info.isa == isa
+            seen.add(llm.logits(llm.tokenize("once upon a time")).tobytes())
+    assert len(seen) == 1
+    with artifact.load() as best:
+        assert best.info.isa == host.runnable()[-1]
 
 
 def test_a_target_this_cpu_lacks_builds_and_refuses(tiny_llama: Tiny, compiled: Callable[..., Artifact]) -> None:
     lacking = [t for t in ("avx2", "avx512") if host.missing(t)]
     if not lacking:
         pytest.skip("this CPU runs every target")
-    artifact = compiled(tiny_llama(), name="m", target=lacking[-1], pgo=True)
+    artifact = compiled(tiny_llama(**ONE), name="m", target=lacking[-1], pgo=True)
     assert not artifact.manifest["toolchain"]["pgo"]
     assert any(n.startswith("no PGO: this CPU") for n in artifact.manifest["notes"])
     done = subprocess.run([artifact.program, "-p", "x", "-n", "1"], capture_output=True, text=True, check=False)
@@ -117,46 +127,42 @@ def test_a_target_this_cpu_lacks_builds_and_refuses(tiny_llama: Tiny, compiled: 
 
 
 def test_the_second_compile_comes_from_the_cache(tiny_llama: Tiny, cache_folder: Path, tmp_path: Path) -> None:
-    options = {"name": "cached", "pgo": False, "ctx": 96}
-    first, second, third, other = Stages(), Stages(), Stages(), Stages()
-    infc.compile(tiny_llama(), out=tmp_path / "a", reporter=first, **options)
-    infc.compile(tiny_llama(), out=tmp_path / "b", reporter=second, **options)
-    infc.compile(tiny_llama(), out=tmp_path / "a", reporter=third, **options)
-    infc.compile(tiny_llama(), out=tmp_path / "c", reporter=other, **(options | {"ctx": 80}))
+    options = {"name": "cached", "pgo": False, "lto": False}
+    first, second, third, fourth = Stages(), Stages(), Stages(), Stages()
+    before = set(cache_folder.glob("*"))
+    infc.compile(tiny_llama(**ONE), out=tmp_path / "a", reporter=first, **options)
+    infc.compile(tiny_llama(**ONE), out=tmp_path / "b", reporter=second, **options)
+    infc.compile(tiny_llama(**ONE), out=tmp_path / "a", reporter=third, **options)
     assert "compile" in first.names
     assert second.names == third.names == ["cache"]
-    assert "compile" in other.names
     assert digests(tmp_path / "a") == digests(tmp_path / "b")
     assert first.notes == second.notes
     assert output(Artifact.open(tmp_path / "b"), "info")
 
-
-def test_a_damaged_cache_entry_is_built_again(tiny_llama: Tiny, cache_folder: Path, tmp_path: Path) -> None:
-    options = {"name": "damaged", "pgo": False, "target": "scalar"}
-    before = set(cache_folder.iterdir())
-    infc.compile(tiny_llama(), out=tmp_path / "a", **options)
     (entry,) = set(cache_folder.iterdir()) - before
     blob = entry / "files" / "weights.blob"
     data = bytearray(blob.read_bytes())
     data[5000] ^= 1
     blob.write_bytes(data)
-    again = Stages()
-    infc.compile(tiny_llama(), out=tmp_path / "b", reporter=again, **options)
-    assert "compile" in again.names
-    assert digests(tmp_path / "a") == digests(tmp_path / "b")
+    infc.compile(tiny_llama(**ONE), out=tmp_path / "c", reporter=fourth, **options)
+    assert "compile" in fourth.names  # damage is noticed, and the artifact is built again
+    assert digests(tmp_path / "a") == digests(tmp_path / "c")
 
 
-@pytest.mark.parametrize("wait", [0.2, 0.6, 1.2, 2.5])
-def test_killed_it_leaves_nothing_or_a_whole_one(wait: float, tiny_llama: Tiny, tmp_path: Path) -> None:
+def test_killed_it_leaves_nothing_or_a_whole_one(tiny_llama: Tiny, tiny_artifact: Artifact, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    argv = [sys.executable, "-m", "infc.cli.main", "compile", str(tiny_llama()), "-o", str(out), "--name", "k", "--no-pgo", "--no-cache"]
-    child = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
-    time.sleep(wait * random.Random(int(wait * 10)).uniform(0.8, 1.2))
-    os.killpg(child.pid, signal.SIGKILL)
-    child.wait()
-    if out.exists():
-        assert output(Artifact.open(out), "verify") is not None
-    infc.compile(tiny_llama(), out=out, name="k", pgo=False, lto=False, target="scalar", cache=False)
+    command = [sys.executable, "-m", "infc.cli.main", "compile", str(tiny_llama(**ONE)), "-o", str(out), "--name", "k"]
+    command += ["--no-pgo", "--no-cache"]
+    rng = random.Random(2)
+    for wait in (0.3, 1.0, 2.0, 5.0, 8.0):
+        child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+        time.sleep(wait * rng.uniform(0.8, 1.2))
+        os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
+        if out.exists():
+            assert "match" in output(Artifact.open(out), "verify")
+    infc.compile(tiny_llama(), out=out, name="tiny", pgo=False)  # the fixture's artifact, from the cache
+    assert digests(out) == digests(tiny_artifact.path)
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
 
 
@@ -209,8 +215,8 @@ def test_a_disk_without_room_is_refused_before_work(tmp_path: Path, tiny_llama: 
 def test_run_and_bench_become_the_executable(tiny_artifact: Artifact) -> None:
     command = [sys.executable, "-m", "infc.cli.main"]
     arguments = ["-p", "the cat", "-n", "5", "--temp", "0"]
-    through = subprocess.run([*command, "run", str(tiny_artifact.path), *arguments], capture_output=True, text=True, check=True)
-    assert through.stdout == output(tiny_artifact, *arguments)
+    through = subprocess.run([*command, "run", str(tiny_artifact.path), *arguments], capture_output=True, check=True)
+    assert through.stdout.decode("utf-8", "replace") == output(tiny_artifact, *arguments)
     argv = [*command, "bench", str(tiny_artifact.path), "-p", "8", "-n", "4", "-b", "1", "-r", "1", "-o", "json"]
     rows = json.loads(subprocess.run(argv, capture_output=True, check=True).stdout)
     assert {row["test"] for row in rows} >= {"pp8", "tg4"}
