@@ -40,10 +40,10 @@ test: $(VENV)/.infc
 check: $(VENV)/.lint build/.mypy/infc
 	$(BIN)/ruff check compiler tests examples
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q -m "not slow" tests/unit tests/golden
+	$(BIN)/python -m pytest -q -m "not slow and not asan" tests/unit
 
 golden: $(VENV)/.infc
-	$(BIN)/python -m pytest -q tests/golden --update-golden
+	$(BIN)/python -m pytest -q tests/unit/test_golden.py --update-golden
 	@git --no-pager diff --stat -- tests/golden
 
 bench: $(VENV)/.infc

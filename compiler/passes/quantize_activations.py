@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from infc.formats import format_of
 from infc.ir import ops as o
 from infc.ir.graph import Graph, Value, replace_ops
-from infc.formats import format_of
 
 
 def quantize_activations(graph: Graph) -> Graph:

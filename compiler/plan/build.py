@@ -17,9 +17,9 @@ from infc.plan.layout import LayoutBuilder, n_panels, panel_bytes, place, unit_p
 from infc.plan.plan import LayerKind, LayerRun, LinearPlan, Phase, Plan, RopePlacement, TargetPlan
 
 
-
 def _check_shapes(c: ModelConfig) -> None:
-    for what, value, unit in (("embedding_length", c.dim, 32), ("feed_forward_length", c.hidden_dim, 32), ("head dimension", c.head_dim, 16)):
+    widths = (("embedding_length", c.dim, 32), ("feed_forward_length", c.hidden_dim, 32), ("head dimension", c.head_dim, 16))
+    for what, value, unit in widths:
         if value % unit:
             raise InputError("P01", f"{what} {value} is not a multiple of {unit}", "the kernels work on whole vectors")
 
@@ -90,7 +90,8 @@ class _Planner:
                 unit = unit_panels(n_panels(op.weight))
                 name = "attn_output" if "attn_output" in tensor else "ffn_down"
                 linear = self.linear(name, op.weight, src, unit, 0)
-                return replace(base, kind="residual", name=name, target=buffer_name(op.inputs[1]), linears=(linear,), units=n_panels(op.weight) // unit)
+                units = n_panels(op.weight) // unit
+                return replace(base, kind="residual", name=name, target=buffer_name(op.inputs[1]), linears=(linear,), units=units)
             case o.Linear():
                 unit = unit_panels(n_panels(op.weight))
                 linear = self.linear("head", op.weight, src, unit, 0)

@@ -10,8 +10,8 @@ import json
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from io import BufferedRandom
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,7 +71,7 @@ def weight_runs(plan: Plan, model: ModelFile) -> Iterator[tuple[int, Bytes]]:
         yield from _panels(model, p)
 
 
-def _digest(file: IO[bytes]) -> str:
+def _digest(file: BufferedRandom) -> str:
     file.seek(0)
     return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -96,7 +96,7 @@ def write_blob(plan: Plan, model: ModelFile, path: Path, tokenizer: bytes, chat:
             file.write(struct.pack("<IIQQ", section, 0, offset, size))
         for offset, run in weight_runs(plan, model):
             file.seek(PAGE + offset)
-            file.write(memoryview(np.ascontiguousarray(run)))
+            file.write(np.ascontiguousarray(run).data)
         for (section, data), (known, offset, _) in zip(extra, table[1:], strict=True):
             assert section == known
             file.seek(offset)
