@@ -67,6 +67,7 @@ def run_once(b: Builder, program: Path) -> tuple[str, ...]:
     return ("trained",)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cc", ["gcc", "clang"])
 @pytest.mark.parametrize("mode", ["plain", "lto", "pgo+lto"])
 def test_program_and_library_work(tmp_path: Path, cc: str, mode: str) -> None:
@@ -77,6 +78,7 @@ def test_program_and_library_work(tmp_path: Path, cc: str, mode: str) -> None:
     assert b.lto == ("lto" in mode) or any("no LTO" in n for n in b.notes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cc", ["gcc", "clang"])
 def test_two_builds_are_the_same_bytes(tmp_path: Path, cc: str) -> None:
     digests = set()
