@@ -9,6 +9,7 @@
 #include "infc_math.h"
 
 enum { INFC_MAX_PAGE = 64 };  // positions
+enum { INFC_MAX_BATCH_QUERIES = 64, INFC_MAX_BATCH_FLOATS = 4096 };  // of attn_rows: 2 x 16 KiB of stack, about what L1 holds beside a page
 
 // Vectors of 16 that each of n queries takes at once: enough independent sums to hide the latency of an fma.
 INFC_INLINE int infc_attn_vectors(int n)
@@ -103,46 +104,98 @@ INFC_INLINE void infc_softmax_page(float *s, int n, int n_valid, int page, float
     }
 }
 
-// n queries of one row. q: (n, head_dim), scaled by 1 / sqrt(head_dim); out: (n, head_dim). Position i is in page pages[i / page], whose
-// part begins at kv + pages[i / page] * page_stride + part_offset. n_pos >= 1 positions are attended; memory past them in the last
-// page is read but has no influence. head_dim: multiple of 16; page: multiple of 16, <= INFC_MAX_PAGE.
-// 4 * head_dim bytes of keys and values per position; 2 * n * head_dim MACs
-INFC_INLINE void infc_attn_queries(const float *q, const uint8_t *kv, const int32_t *pages, size_t page_stride, size_t part_offset,
-                                   int n_pos, int head_dim, int n, int page, float *out)
+// One page for n queries that all see its first n_valid positions. part: the page part; q, o: (n, head_dim); m, l: (n)
+INFC_INLINE void infc_attn_page(const float *q, const uint8_t *part, int n_valid, int n, int head_dim, int page, float *m, float *l,
+                                float *o)
 {
     float s[INFC_ATTN_QUERIES * INFC_MAX_PAGE] __attribute__((aligned(64)));
-    float m[INFC_ATTN_QUERIES], l[INFC_ATTN_QUERIES], c[16];
+    float c[16];
+    infc_scores(q, n, part, (n_valid + 15) / 16, head_dim, page, s);
+    infc_softmax_page(s, n, n_valid, page, m, l, c);
+    infc_values(s, c, n, part + (size_t)page * head_dim * 2, n_valid, head_dim, page, o);
+}
+
+INFC_INLINE void infc_attn_begin(float *m, float *l, float *o, int n, int head_dim)
+{
     for (int i = 0; i < n; i++) {
         m[i] = -INFINITY;
         l[i] = 0.0f;
     }
-    for (int i = 0; i < n * head_dim; i += 16) v16f_store(out + i, v16f_zero());
-    for (int first = 0; first < n_pos; first += page) {
-        const uint8_t *k = kv + (size_t)pages[first / page] * page_stride + part_offset;
-        const int n_valid = n_pos - first < page ? n_pos - first : page;
-        infc_scores(q, n, k, (n_valid + 15) / 16, head_dim, page, s);
-        infc_softmax_page(s, n, n_valid, page, m, l, c);
-        infc_values(s, c, n, k + (size_t)page * head_dim * 2, n_valid, head_dim, page, out);
-    }
+    for (int i = 0; i < n * head_dim; i += 16) v16f_store(o + i, v16f_zero());
+}
+
+INFC_INLINE void infc_attn_end(const float *l, const float *o, int n, int head_dim, float *out)
+{
     for (int i = 0; i < n; i++) {
         const v16f inverse = v16f_set1(1.0f / l[i]);
-        for (int d = 0; d < head_dim; d += 16) {
-            float *o = out + (size_t)i * head_dim + d;
-            v16f_store(o, v16f_mul(v16f_load(o), inverse));
-        }
+        for (int d = i * head_dim; d < (i + 1) * head_dim; d += 16) v16f_store(out + d, v16f_mul(v16f_load(o + d), inverse));
     }
 }
 
-// The group of query heads that share a kv head, INFC_ATTN_QUERIES at a time. q, out: (group, head_dim)
+// Pages from position `from` (a multiple of page) to n_pos for n queries.
+INFC_INLINE void infc_attn_pages(const float *q, const uint8_t *kv, const int32_t *pages, size_t page_stride, size_t part_offset, int from,
+                                 int n_pos, int n, int head_dim, int page, float *m, float *l, float *o)
+{
+    for (int first = from; first < n_pos; first += page) {
+        const uint8_t *part = kv + (size_t)pages[first / page] * page_stride + part_offset;
+        infc_attn_page(q, part, n_pos - first < page ? n_pos - first : page, n, head_dim, page, m, l, o);
+    }
+}
+
+// The query heads of one row that share a kv head. q: (group, head_dim), scaled by 1 / sqrt(head_dim); out: (group, head_dim).
+// Position i is in page pages[i / page], whose part begins at kv + pages[i / page] * page_stride + part_offset. n_pos >= 1 positions are
+// attended; memory past them in the last page is read but has no influence. head_dim: multiple of 16; page: multiple of 16,
+// <= INFC_MAX_PAGE. 4 * head_dim bytes of keys and values per position; 2 * group * head_dim MACs
 INFC_INLINE void attn_row(const float *q, const uint8_t *kv, const int32_t *pages, size_t page_stride, size_t part_offset, int n_pos,
                           int head_dim, int group, int page, float *out)
 {
-    const int whole = group / INFC_ATTN_QUERIES * INFC_ATTN_QUERIES;
-    for (int i = 0; i < whole; i += INFC_ATTN_QUERIES)
-        infc_attn_queries(q + (size_t)i * head_dim, kv, pages, page_stride, part_offset, n_pos, head_dim, INFC_ATTN_QUERIES, page,
-                          out + (size_t)i * head_dim);
-    if (group > whole)
-        infc_attn_queries(q + (size_t)whole * head_dim, kv, pages, page_stride, part_offset, n_pos, head_dim, group - whole, page,
-                          out + (size_t)whole * head_dim);
+    const int whole = group / INFC_ATTN_QUERIES * INFC_ATTN_QUERIES, rest = group - whole;
+    float m[INFC_ATTN_QUERIES], l[INFC_ATTN_QUERIES];
+    for (int i = 0; i < whole; i += INFC_ATTN_QUERIES, q += INFC_ATTN_QUERIES * head_dim, out += INFC_ATTN_QUERIES * head_dim) {
+        infc_attn_begin(m, l, out, INFC_ATTN_QUERIES, head_dim);
+        infc_attn_pages(q, kv, pages, page_stride, part_offset, 0, n_pos, INFC_ATTN_QUERIES, head_dim, page, m, l, out);
+        infc_attn_end(l, out, INFC_ATTN_QUERIES, head_dim, out);
+    }
+    if (rest == 0) return;
+    infc_attn_begin(m, l, out, rest, head_dim);
+    infc_attn_pages(q, kv, pages, page_stride, part_offset, 0, n_pos, rest, head_dim, page, m, l, out);
+    infc_attn_end(l, out, rest, head_dim, out);
+}
+
+enum { INFC_ATTN_ROWS = 4 };  // rows of attn_rows
+
+// INFC_ATTN_ROWS consecutive positions of one sequence, the first of which attends n_pos positions, the next n_pos + 1, ...: attn_row
+// for each, to the bit, but pages that all of them see are loaded once for all their queries. Row r: q + r * ldq, out + r * ldo.
+INFC_INLINE void attn_rows(const float *q, size_t ldq, const uint8_t *kv, const int32_t *pages, size_t page_stride, size_t part_offset,
+                           int n_pos, int head_dim, int group, int page, float *out, size_t ldo)
+{
+    enum { Q = INFC_ATTN_QUERIES };
+    const int n = INFC_ATTN_ROWS * group, size = group * head_dim, shared = n_pos / page * page;
+    if (shared == 0 || n > INFC_MAX_BATCH_QUERIES || n * head_dim > INFC_MAX_BATCH_FLOATS) {
+        for (int r = 0; r < INFC_ATTN_ROWS; r++)
+            attn_row(q + r * ldq, kv, pages, page_stride, part_offset, n_pos + r, head_dim, group, page, out + r * ldo);
+        return;
+    }
+    float qs[INFC_MAX_BATCH_FLOATS] __attribute__((aligned(64))), o[INFC_MAX_BATCH_FLOATS] __attribute__((aligned(64)));
+    float m[INFC_MAX_BATCH_QUERIES], l[INFC_MAX_BATCH_QUERIES];
+    for (int r = 0; r < INFC_ATTN_ROWS; r++) memcpy(qs + r * size, q + r * ldq, (size_t)size * 4);
+    infc_attn_begin(m, l, o, n, head_dim);
+    for (int first = 0; first < shared; first += page) {
+        const uint8_t *part = kv + (size_t)pages[first / page] * page_stride + part_offset;
+        int i = 0;
+        for (; i + Q <= n; i += Q) infc_attn_page(qs + i * head_dim, part, page, Q, head_dim, page, m + i, l + i, o + i * head_dim);
+        if (n % Q) infc_attn_page(qs + i * head_dim, part, page, n % Q, head_dim, page, m + i, l + i, o + i * head_dim);
+    }
+    for (int r = 0; r < INFC_ATTN_ROWS; r++) {
+        int i = r * group;
+        const int end = i + group;
+        for (; i + Q <= end; i += Q)
+            infc_attn_pages(qs + i * head_dim, kv, pages, page_stride, part_offset, shared, n_pos + r, Q, head_dim, page, m + i, l + i,
+                            o + i * head_dim);
+        if (group % Q)
+            infc_attn_pages(qs + i * head_dim, kv, pages, page_stride, part_offset, shared, n_pos + r, group % Q, head_dim, page, m + i,
+                            l + i, o + i * head_dim);
+        infc_attn_end(l + r * group, o + r * size, group, head_dim, out + r * ldo);
+    }
 }
 #endif

@@ -46,6 +46,8 @@ void t_rope_k(const float *tile, const float *rope, int head_dim, int d0, uint8_
 void t_v(const float *tile, int head_dim, int d0, uint8_t *part, int page, int slot);
 int t_attn(const float *q, const uint8_t *kv, const int32_t *pages, size_t stride, size_t offset, int n_pos, int head_dim, int group,
            int page, float *out);
+int t_attn_rows(const float *q, size_t ldq, const uint8_t *kv, const int32_t *pages, size_t stride, size_t offset, int n_pos,
+                int head_dim, int group, int page, float *out, size_t ldo);
 """
 
 ffi = cffi.FFI()

@@ -102,6 +102,11 @@ void t_v(const float *tile, int head_dim, int d0, uint8_t *part, int page, int s
         attn_row(q, kv, pages, stride, offset, n_pos, H, G, P, out);                                                                     \
         return 0;                                                                                                                        \
     }
+#define ATTENTION_ROWS(H, G, P)                                                                                                          \
+    if (head_dim == H && group == G && page == P) {                                                                                      \
+        attn_rows(q, ldq, kv, pages, stride, offset, n_pos, H, G, P, out, ldo);                                                          \
+        return INFC_ATTN_ROWS;                                                                                                           \
+    }
 int t_attn(const float *q, const uint8_t *kv, const int32_t *pages, size_t stride, size_t offset, int n_pos, int head_dim, int group,
            int page, float *out)
 {
@@ -110,5 +115,15 @@ int t_attn(const float *q, const uint8_t *kv, const int32_t *pages, size_t strid
     ATTENTION(32, 2, 16)
     ATTENTION(48, 5, 64)
     ATTENTION(128, 8, 32)
+    return -1;
+}
+int t_attn_rows(const float *q, size_t ldq, const uint8_t *kv, const int32_t *pages, size_t stride, size_t offset, int n_pos, int head_dim,
+                int group, int page, float *out, size_t ldo)
+{
+    ATTENTION_ROWS(64, 3, 32)
+    ATTENTION_ROWS(64, 1, 32)
+    ATTENTION_ROWS(32, 2, 16)
+    ATTENTION_ROWS(48, 5, 64)
+    ATTENTION_ROWS(128, 8, 32)
     return -1;
 }

@@ -100,3 +100,20 @@ def test_nan_query_is_nan_and_only_there(lib: Any, oracle: Any) -> None:
     out = cache.attend(lib, q, 70, 32)
     np.testing.assert_array_equal(out, cache.attend(oracle, q, 70, 32))
     assert np.isnan(out[1]).all() and np.isfinite(out[[0, 2]]).all()
+
+
+@pytest.mark.parametrize(("head_dim", "group", "page"), SHAPES)
+def test_rows_together_equal_rows_alone(head_dim: int, group: int, page: int, lib: Any) -> None:
+    """attn_rows: 4 consecutive positions, with strides, across page boundaries."""
+    rows, width = 4, group * head_dim + 16
+    for n_pos in (1, 13, page - 2, page, page + 1, 2 * page - 3, 97):
+        cache = Cache(head_dim, page, n_pos + rows - 1, seed=n_pos)
+        q = poisoned((rows, width))
+        q[:, : group * head_dim] = queries(n_pos, rows, group * head_dim)
+        out = poisoned((rows, width))
+        where = (c(cache.pool), c(cache.pages), cache.stride, cache.offset)
+        assert lib.t_attn_rows(c(q), width, *where, n_pos, head_dim, group, page, c(out), width) == rows
+        for r in range(rows):
+            alone = cache.attend(lib, q[r, : group * head_dim].reshape(group, head_dim), n_pos + r, page)
+            np.testing.assert_array_equal(out[r, : group * head_dim], alone.ravel(), err_msg=f"n_pos={n_pos} row={r}")
+        assert np.isnan(out[:, group * head_dim :]).all()
