@@ -12,6 +12,7 @@ from infc.errors import ToolchainError
 
 # A compiler reads many variables that change its output (CPATH, LIBRARY_PATH, CFLAGS in wrappers, SOURCE_DATE_EPOCH); only these pass.
 _KEPT = ("PATH", "HOME", "LD_LIBRARY_PATH", "SYSTEMROOT")
+OVERRUN = "T02"  # a child that did not end in time
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ def run(argv: Sequence[str], cwd: Path, tmp: Path, timeout: float, extra: Mappin
     except PermissionError:
         raise ToolchainError("T01", f"{argv[0]!r} is not executable") from None
     except subprocess.TimeoutExpired:
-        raise ToolchainError("T02", f"{Path(argv[0]).name} did not end within {timeout:.0f} s") from None
+        raise ToolchainError(OVERRUN, f"{Path(argv[0]).name} did not end within {timeout:.0f} s") from None
     return Finished(done.returncode, done.stdout.decode("utf-8", "replace"), done.stderr.decode("utf-8", "replace"))
 
 

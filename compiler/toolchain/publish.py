@@ -25,7 +25,7 @@ def workspace(destination: Path) -> Iterator[Path]:
 
     The owner holds a lock on the folder itself, which ends with the process however it dies.
     """
-    parent = destination.parent
+    parent = destination.absolute().parent  # children run elsewhere
     try:
         parent.mkdir(parents=True, exist_ok=True)
         sweep(parent)

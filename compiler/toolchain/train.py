@@ -73,6 +73,8 @@ def _run(builder: Builder, program: Path, lesson: Lesson, tag: str) -> None:
     try:
         done = process.run([str(program), *lesson.arguments], builder.work, builder.tmp, _TIMEOUT_S, extra)
     except ToolchainError as e:
+        if e.code != process.OVERRUN:
+            raise
         raise SkipProfile(f"the training run did not end: {e.what}") from None
     if done.status == 3:
         raise SkipProfile(f"the training run was refused: {process.first_error(done.stderr)}")
