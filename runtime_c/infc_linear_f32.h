@@ -50,8 +50,10 @@ INFC_INLINE void INFC_LINEAR(_f32_gemv)(const uint8_t *w, int n_panels, int K, c
     // each accumulator waits for its last fma, so several panels at once
     for (; p + INFC_F32_PANELS <= n_panels; p += INFC_F32_PANELS)
         INFC_F(tile)(w + p * panel, panel, 0, x, K, 0, K, 0, INFC_F32_PANELS, 1, y + 16 * (size_t)p, 16);
-    for (; INFC_F32_PANELS > 2 && p + 2 <= n_panels; p += 2) INFC_F(tile)(w + p * panel, panel, 0, x, K, 0, K, 0, 2, 1, y + 16 * (size_t)p, 16);
-    for (; INFC_F32_PANELS > 1 && p < n_panels; p++) INFC_F(tile)(w + p * panel, panel, 0, x, K, 0, K, 0, 1, 1, y + 16 * (size_t)p, 16);
+    for (; INFC_F32_PANELS > 2 && p + 2 <= n_panels; p += 2)
+        INFC_F(tile)(w + p * panel, panel, 0, x, K, 0, K, 0, 2, 1, y + 16 * (size_t)p, 16);
+    for (; INFC_F32_PANELS > 1 && p < n_panels; p++)
+        INFC_F(tile)(w + p * panel, panel, 0, x, K, 0, K, 0, 1, 1, y + 16 * (size_t)p, 16);
 }
 
 INFC_INLINE void INFC_LINEAR(_f32_small)(const uint8_t *w, int n_panels, int K, const float *x, int M, float *y)
