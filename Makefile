@@ -31,7 +31,7 @@ build/.mypy/infc:
 # Compile SmolLM2-135M for this CPU, write a story, print the speed line.
 demo: $(VENV)/.infc
 	@$(BIN)/infc compile "$(MODEL)" --name smollm2 -o $(DEMO)
-	$(DEMO)/smollm2 -p "Once upon a time, a lighthouse keeper found a letter in a bottle." -n 160 --seed 7
+	$(DEMO)/smollm2 -p "The lighthouse keeper opened the door and" -n 160 --seed 1 --repeat-penalty 1.15
 
 test: $(VENV)/.infc
 	$(BIN)/python -m pytest
