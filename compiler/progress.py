@@ -14,9 +14,6 @@ class Reporter(Protocol):
     def note(self, text: str) -> None:
         """A sentence for the user: a warning of the reader, something left out."""
 
-    def close(self) -> None:
-        """The compile ended, well or not."""
-
 
 class Silent:
     """Says nothing, keeps the notes."""
@@ -30,6 +27,3 @@ class Silent:
     def note(self, text: str) -> None:
         """Kept in ``notes``."""
         self.notes.append(text)
-
-    def close(self) -> None:
-        """Nothing to do."""

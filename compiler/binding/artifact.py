@@ -30,8 +30,11 @@ class Artifact:
         try:
             manifest = json.loads((folder / MANIFEST).read_text("utf-8"))
             name = manifest["name"]
-        except (OSError, ValueError, KeyError, TypeError) as e:
-            raise InputError("art", f"not an artifact of infc: {e.__class__.__name__} reading its manifest.json", str(folder)) from None
+        except OSError as e:
+            reason = (e.strerror or str(e)).lower()
+            raise InputError("art", f"not an artifact of infc: manifest.json: {reason}", str(folder)) from None
+        except (ValueError, KeyError, TypeError):
+            raise InputError("art", "not an artifact of infc: manifest.json says something else", str(folder)) from None
         if not isinstance(name, str) or "/" in name or not name:
             raise InputError("art", "manifest.json names no artifact", str(folder))
         return cls(folder, manifest)

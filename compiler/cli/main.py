@@ -138,7 +138,7 @@ def _execute(artifact: Path, arguments: tuple[str, ...]) -> None:
         raise InputError("art", f"cannot start the executable: {e.strerror}", str(program)) from None
 
 
-_PASS = {"ignore_unknown_options": True, "help_option_names": []}
+_PASS = {"ignore_unknown_options": True, "allow_interspersed_args": False}  # what follows ARTIFACT is the executable's
 
 
 @infc.command(context_settings=_PASS)

@@ -22,9 +22,9 @@ def refused(argv: list[str], capsys: Capture, status: int = 2) -> str:
     assert main(argv) == status
     out, err = capsys.readouterr()
     assert out == ""
-    lines = [line for line in err.splitlines() if line.startswith("infc: error")]
+    lines = err.splitlines()
     assert len(lines) == 1
-    assert err.splitlines()[-1] == lines[0]
+    assert lines[0].startswith("infc: error")
     assert len(lines[0].encode()) <= 300
     return lines[0]
 
@@ -98,9 +98,9 @@ def test_a_full_disk_is_the_machines_doing(capsys: Capture, monkeypatch: pytest.
     assert "no space left on device, here" in refused(["targets"], capsys, 3)
 
 
-@pytest.mark.parametrize("argv", [["--help"], ["compile", "--help"], ["inspect", "-h"], ["--version"], ["targets"], ["doctor"]])
-def test_these_succeed(argv: list[str], capsys: Capture) -> None:
-    assert main(argv) == 0
+@pytest.mark.parametrize("argv", ["--help", "compile --help", "inspect -h", "--version", "targets", "doctor", "run --help"])
+def test_these_succeed(argv: str, capsys: Capture) -> None:
+    assert main(argv.split()) == 0
     assert capsys.readouterr().out
 
 
