@@ -25,6 +25,17 @@ INFC_INLINE void epi_store(const float *tile, int M, float *const *out, int n0, 
     }
 }
 
+// The same of a tile of (2 M, 16): rows 2m and 2m + 1 are the two terms of row m
+INFC_INLINE void epi_store_sum(const float *tile, int M, float *const *out, int n0, int n_valid)
+{
+    for (int m = 0; m < M; m++) {
+        if (out[m] == NULL) continue;
+        float sum[16];
+        v16f_store(sum, v16f_add(v16f_load(tile + 32 * m), v16f_load(tile + 32 * m + 16)));
+        memcpy(out[m] + n0, sum, (size_t)(n_valid < 16 ? n_valid : 16) * 4);
+    }
+}
+
 INFC_INLINE v16f infc_swiglu(const float *gate, const float *up) { return v16f_mul(v16f_silu(v16f_load(gate)), v16f_load(up)); }
 
 // silu(gate) * up of two panels, (2, M, 16) each, quantized to block b of every row of a: (M, K)

@@ -41,4 +41,18 @@ INFC_INLINE void rmsnorm_q8_row(const float *x, const float *w, float eps, int K
         quantize_q8_block(l, h, a, K, m, b);
     }
 }
+
+// In two terms: row 2m of `a` as above, and in row 2m + 1 what its rounding lost, quantized in turn.
+INFC_INLINE void rmsnorm_q8x2_row(const float *x, const float *w, float eps, int K, const infc_q8 *a, int m)
+{
+    const v16f s = v16f_set1(infc_rms_scale(x, eps, K));
+    for (int b = 0; b < K / 32; b++) {
+        const float *xb = x + 32 * b, *wb = w + 32 * b;
+        v16f l = v16f_mul(v16f_mul(v16f_load(xb), s), v16f_load(wb));
+        v16f h = v16f_mul(v16f_mul(v16f_load(xb + 16), s), v16f_load(wb + 16));
+        quantize_q8_block(l, h, a, K, 2 * m, b);
+        infc_q8_residual(&l, &h, a, K, 2 * m, b);
+        quantize_q8_block(l, h, a, K, 2 * m + 1, b);
+    }
+}
 #endif

@@ -40,6 +40,17 @@ INFC_INLINE void quantize_q8_block(v16f l, v16f h, const infc_q8 *a, int K, int 
     a->ds[i] = d * (float)s;
 }
 
+// l, h: the 32 values that became block b of row m -> what the rounding lost, x - q d, rounded once
+INFC_INLINE void infc_q8_residual(v16f *l, v16f *h, const infc_q8 *a, int K, int m, int b)
+{
+    const int8_t *q = a->q + (size_t)m * K + (size_t)b * 32;
+    const v16f d = v16f_set1(-a->d[(size_t)m * (K / 32) + b]);
+    float f[32];
+    for (int i = 0; i < 32; i++) f[i] = (float)q[i];
+    *l = v16f_fma(v16f_load(f), d, *l);
+    *h = v16f_fma(v16f_load(f + 16), d, *h);
+}
+
 // x: (K) -> row m
 INFC_INLINE void quantize_q8_row(const float *x, int K, const infc_q8 *a, int m)
 {

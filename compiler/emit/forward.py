@@ -38,14 +38,14 @@ class ForwardContext:
         self.private = dict(plan.private.offsets)
 
     def _argument(self, phase: Phase) -> str:
-        return ", ".join(("&p->" if self.plan.buffer(s).dtype == "q8" else "p->") + s for s in self._sources(phase))
+        return ", ".join(("&p->" if self.plan.buffer(s).dtype != "f32" else "p->") + s for s in self._sources(phase))
 
     def _sources(self, phase: Phase) -> list[str]:
         return list(dict.fromkeys(lin.source for lin in phase.linears))
 
     def _arguments(self, phase: Phase) -> list[str]:
         kinds = [self.plan.buffer(s).dtype for s in self._sources(phase)]
-        return [f"const infc_q8 *x{i}" if k == "q8" else f"const float *x{i}" for i, k in enumerate(kinds)]
+        return [f"const infc_q8 *x{i}" if k != "f32" else f"const float *x{i}" for i, k in enumerate(kinds)]
 
     def _linear(self, lin: LinearPlan, spec: KernelSpec, sources: list[str]) -> dict[str, Any]:
         w = Weight("", lin.weight_type, lin.n, lin.k)
@@ -80,6 +80,7 @@ class ForwardContext:
             "units": phase.units,
             "unit_bytes": phase.unit_bytes,
             "quantize": phase.quantize,
+            "terms": phase.terms,
             "target": phase.target,
             "megabytes": f"{sum(s.weight_bytes(lin.n, lin.k) for lin, s in zip(phase.linears, specs, strict=True)) / 1e6:.2f}",
             "mmacs": f"{sum(lin.n * lin.k for lin in phase.linears) / 1e6:.2f}",
@@ -88,6 +89,11 @@ class ForwardContext:
             "group_units": self._group_units(phase.linears[0].panels_per_unit),
             "q_scale": f32_literal(1.0 / math.sqrt(c.head_dim)),
         }
+
+    @staticmethod
+    def _classes(phase: Phase) -> range:
+        """Indices of the batch classes that a phase can meet: two terms are two rows, so that M = 1 does not occur."""
+        return range(phase.terms - 1, len(phase.linears[0].kernels))
 
     def _group_units(self, panels_per_unit: int) -> int:
         """Work items of the q, k and v of one kv head."""
@@ -120,6 +126,7 @@ class ForwardContext:
             "target": phase.target,
             "offset": phase.offset,
             "quantize": phase.quantize,
+            "terms": phase.terms,
             "private": phase.target in self.private,
             "width": 0,
         }
@@ -133,8 +140,10 @@ class ForwardContext:
             d["c_name"] = self._attention(phase)["c_name"]
         else:
             d["argument"] = self._argument(phase)
-            names = [linear_name(phase, spec.batch, self.tp.target) for spec in phase.linears[0].kernels]
-            guards = [_GUARDS[spec.batch] for spec in phase.linears[0].kernels]
+            used = [phase.linears[0].kernels[i] for i in self._classes(phase)]
+            guards = [_GUARDS[spec.batch] for spec in used]
+            guards[0] = guards[0].removeprefix("else ")
+            names = [linear_name(phase, spec.batch, self.tp.target) for spec in used]
             d["calls"] = [{"guard": g, "name": n} for g, n in zip(guards, names, strict=True)]
         return d
 
@@ -147,7 +156,7 @@ class ForwardContext:
                 f = self._attention(phase)
                 found.setdefault(f["c_name"], f)
             elif phase.linears:
-                for i in range(len(phase.linears[0].kernels)):
+                for i in self._classes(phase):
                     f = self._function(phase, i)
                     known = found.setdefault(f["c_name"], f)
                     if known is not f and phase.tensor not in known["used_by"]:
@@ -160,7 +169,8 @@ class ForwardContext:
         buffers = [
             {
                 "name": b.name,
-                "dtype": b.dtype,
+                "dtype": "f32" if b.dtype == "f32" else "q8",
+                "terms": b.terms,
                 "width": b.width,
                 "offset": plan.arena.offset(b.name),
                 "private": b.name in self.private and b.name in self._layer_buffers(),

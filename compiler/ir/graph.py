@@ -11,7 +11,8 @@ from infc.ir.ops import Op, Origin, Weight
 
 @dataclass(frozen=True)
 class Value:
-    """``(M, width)`` of ``dtype``: ``i32``, ``f32``, ``q8`` (int8 blocks of 32 with scales) or ``kv`` (the page pool)."""
+    """``(M, width)`` of ``dtype``: ``i32``, ``f32``, ``q8`` (int8 blocks of 32 with scales), ``q8x2`` (two of them, to be
+    added) or ``kv`` (the page pool)."""
 
     name: str
     width: int

@@ -77,7 +77,9 @@ class RmsNorm(OneWeight):
 
 @dataclass(frozen=True)
 class Quantize(Op):
-    """f32 -> q8: int8 with one scale per 32 values."""
+    """f32 -> q8: int8 with one scale per 32 values. ``terms`` 2: what the first rounding lost is quantized again (q8x2)."""
+
+    terms: int
 
 
 @dataclass(frozen=True)
@@ -134,6 +136,7 @@ class NormQuantize(OneWeight):
     """RmsNorm, then Quantize, while the row is in cache."""
 
     eps: float
+    terms: int
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,11 @@ def _fail(stage: str, op: o.Op, why: str) -> None:
     raise IllegalGraph("IR", f"after {stage}: {type(op).__name__}({', '.join(op.inputs)}): {why}", op.origin.tensor)
 
 
+def quantized(terms: int) -> str:
+    """The dtype of an activation quantized in ``terms`` int8 terms."""
+    return {1: "q8", 2: "q8x2"}[terms]
+
+
 def _signature(op: o.Op, graph: Graph) -> tuple[tuple[tuple[str, int], ...], tuple[tuple[str, int], ...]] | None:
     """Expected (dtype, width) of inputs and outputs; width -1 is any; None for operations that check themselves."""
     c = graph.config
@@ -28,7 +33,7 @@ def _signature(op: o.Op, graph: Graph) -> tuple[tuple[tuple[str, int], ...], tup
         case o.RmsNorm():
             return (("f32", op.weight.k),), (("f32", op.weight.k),)
         case o.NormQuantize():
-            return (("f32", op.weight.k),), (("q8", op.weight.k),)
+            return (("f32", op.weight.k),), ((quantized(op.terms), op.weight.k),)
         case o.Rope():
             width = op.n_heads * c.head_dim
             return (("f32", width), ("f32", 2 * c.head_dim)), (("f32", width),)

@@ -19,6 +19,6 @@ def fuse_norm_quantize(graph: Graph) -> Graph:
                 continue
         if isinstance(op, o.Quantize) and op.inputs[0] in norms:
             n = norms[op.inputs[0]]
-            op = o.NormQuantize(n.inputs, op.outputs, n.origin, n.weight, n.eps)
+            op = o.NormQuantize(n.inputs, op.outputs, n.origin, n.weight, n.eps, op.terms)
         ops.append(op)
     return replace_ops(graph, ops)

@@ -83,5 +83,5 @@ def tile_bytes(plan: TargetPlan, max_rows: int) -> int:
     widest = 0
     for phase in phases:
         per_unit = [lin.panels_per_unit for lin in phase.linears]
-        widest = max(widest, sum(per_unit) if phase.kind == "gate_up" else max(per_unit, default=0))
+        widest = max(widest, sum(per_unit) if phase.kind == "gate_up" else max(per_unit, default=0) * phase.terms)
     return widest * max_rows * 16 * 4

@@ -71,7 +71,7 @@ class _Planner:
             case o.Embed():
                 return replace(base, kind="embed", linears=(self.linear("embed", op.weight, src, 1, 0),))
             case o.NormQuantize() | o.RmsNorm():
-                return replace(base, kind="norm", quantize=isinstance(op, o.NormQuantize))
+                return replace(base, kind="norm", quantize=isinstance(op, o.NormQuantize), terms=getattr(op, "terms", 1))
             case o.Quantize():
                 return replace(base, kind="quantize", quantize=True)
             case o.QkvRopeKvWrite():
@@ -95,7 +95,8 @@ class _Planner:
             case o.Linear():
                 unit = unit_panels(n_panels(op.weight))
                 linear = self.linear("head", op.weight, src, unit, 0)
-                return replace(base, kind="head", name="head", linears=(linear,), units=n_panels(op.weight) // unit)
+                terms = 2 if linear.kernels[0].activation == "q8" else 1
+                return replace(base, kind="head", name="head", linears=(linear,), units=n_panels(op.weight) // unit, terms=terms)
         return None
 
     def _qkv(self, op: o.QkvRopeKvWrite, base: Phase) -> Phase:

@@ -69,7 +69,13 @@ class Buffer:
         """Bytes for ``rows`` rows; a q8 value is int8 (rows, width), then d, s and ds (rows, width / 32) of 4 bytes."""
         if self.dtype == "f32":
             return self.rows * self.width * 4
-        return self.rows * self.width + 3 * self.rows * (self.width // 32) * 4
+        rows = self.rows * self.terms
+        return rows * self.width + 3 * rows * (self.width // 32) * 4
+
+    @property
+    def terms(self) -> int:
+        """Rows of int8 per row of values: 2 for q8x2, in which rows 2m and 2m + 1 belong to row m."""
+        return 2 if self.dtype == "q8x2" else 1
 
 
 @dataclass(frozen=True)
@@ -100,6 +106,7 @@ class Phase:
     offset: int = 0  # of the weights: from the layer's base, or from the section for phases outside the layers
     tensor: str = ""  # for comments: which tensors, as blk.*.name
     quantize: bool = False  # the epilogue writes q8
+    terms: int = 1  # int8 terms of a norm's result, or of the head's input
 
 
 @dataclass(frozen=True)

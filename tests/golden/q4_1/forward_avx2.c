@@ -21,7 +21,7 @@ typedef struct pass {
     infc_q8 ffn_norm_q8;  // (M, 64), this thread's own while M <= SMALL_ROWS
     infc_q8 h_q8;  // (M, 96)
     float *hidden;  // (M, 64)
-    infc_q8 hidden_q8;  // (M, 64)
+    infc_q8 hidden_q8x2;  // (2 M, 64)
 } pass;
 
 // Keys and values of one layer and kv head in the page that holds row m's position
@@ -308,22 +308,6 @@ static void gemm_q4_1_q8_residual__avx2_r16__n64_k96(const pass *p, const uint8_
 
 // logits = W x
 //   head: n=320 k=64   W: q4_1, 16 rows interleaved   x: q8
-// used by token_embd.weight; 0.01 MB of weights read, 0.02 MMAC per call
-static void gemv_q4_1_q8__avx2_r16__n320_k64(const pass *p, const uint8_t *w, const infc_q8 *x0)
-{
-    const int M = 1;
-    for (int u = infc_share(10, p->t, p->T); u < infc_share(10, p->t + 1, p->T); u++) {
-        const uint8_t *wu = w + (size_t)u * 1280;
-        linear_q4_1_q8_gemv(wu, 2, 64, x0, p->tile);
-        for (int i = 0; i < 2; i++) {
-            const int n0 = 16 * (2 * u + i);
-            epi_store(p->tile + (size_t)i * M * 16, M, p->b->logits, n0, VOCAB_SIZE - n0 < 16 ? VOCAB_SIZE - n0 : 16);
-        }
-    }
-}
-
-// logits = W x
-//   head: n=320 k=64   W: q4_1, 16 rows interleaved   x: q8
 // used by token_embd.weight; 0.01 MB of weights read, 0.02 MMAC per row
 static void small_q4_1_q8__avx2_r16__n320_k64(const pass *p, const uint8_t *w, const infc_q8 *x0)
 {
@@ -333,7 +317,7 @@ static void small_q4_1_q8__avx2_r16__n320_k64(const pass *p, const uint8_t *w, c
         linear_q4_1_q8_small(wu, 2, 64, x0, M, p->tile);
         for (int i = 0; i < 2; i++) {
             const int n0 = 16 * (2 * u + i);
-            epi_store(p->tile + (size_t)i * M * 16, M, p->b->logits, n0, VOCAB_SIZE - n0 < 16 ? VOCAB_SIZE - n0 : 16);
+            epi_store_sum(p->tile + (size_t)i * M * 16, M / 2, p->b->logits, n0, VOCAB_SIZE - n0 < 16 ? VOCAB_SIZE - n0 : 16);
         }
     }
 }
@@ -349,7 +333,7 @@ static void gemm_q4_1_q8__avx2_r16__n320_k64(const pass *p, const uint8_t *w, co
         linear_q4_1_q8_gemm(wu, 2, 64, x0, M, p->tile, p->scratch);
         for (int i = 0; i < 2; i++) {
             const int n0 = 16 * (2 * u + i);
-            epi_store(p->tile + (size_t)i * M * 16, M, p->b->logits, n0, VOCAB_SIZE - n0 < 16 ? VOCAB_SIZE - n0 : 16);
+            epi_store_sum(p->tile + (size_t)i * M * 16, M / 2, p->b->logits, n0, VOCAB_SIZE - n0 < 16 ? VOCAB_SIZE - n0 : 16);
         }
     }
 }
@@ -422,16 +406,15 @@ static void head(pass *p)
             rmsnorm_row(p->x + (size_t)b->out_row[i] * DIM, (const float *)(w + 120320), 0x1.4f8b58p-17f, DIM, b->hidden[i]);
     }
     if (!any) return;
-    const int n = b->n_out, small = n <= SMALL_ROWS;
-    uint8_t *hidden_q8 = small ? b->scratch[p->t] + TILE_BYTES + INFC_GEMM_SCRATCH_BYTES + 6528 : b->arena + 0;
-    p->hidden_q8 = infc_q8_view(hidden_q8, small ? SMALL_ROWS : MAX_ROWS, 64);
+    const int n = b->n_out, rows = 2 * n, small = rows <= SMALL_ROWS;  // two int8 terms a row
+    uint8_t *hidden_q8x2 = small ? b->scratch[p->t] + TILE_BYTES + INFC_GEMM_SCRATCH_BYTES + 3840 : b->arena + 0;
+    p->hidden_q8x2 = infc_q8_view(hidden_q8x2, small ? SMALL_ROWS : 2 * MAX_ROWS, 64);
     for (int i = small ? 0 : infc_share(n, p->t, p->T); i < (small ? n : infc_share(n, p->t + 1, p->T)); i++)
-        rmsnorm_q8_row(p->x + (size_t)b->out_row[i] * DIM, (const float *)(w + 120320), 0x1.4f8b58p-17f, 64, &p->hidden_q8, i);
+        rmsnorm_q8x2_row(p->x + (size_t)b->out_row[i] * DIM, (const float *)(w + 120320), 0x1.4f8b58p-17f, 64, &p->hidden_q8x2, i);
     if (!small) infc_barrier(p->team, p->t);
-    p->M = n;
-    if (p->M == 1) gemv_q4_1_q8__avx2_r16__n320_k64(p, w + 120576, &p->hidden_q8);
-    else if (p->M <= SMALL_ROWS) small_q4_1_q8__avx2_r16__n320_k64(p, w + 120576, &p->hidden_q8);
-    else gemm_q4_1_q8__avx2_r16__n320_k64(p, w + 120576, &p->hidden_q8);
+    p->M = rows;
+    if (p->M <= SMALL_ROWS) small_q4_1_q8__avx2_r16__n320_k64(p, w + 120576, &p->hidden_q8x2);
+    else gemm_q4_1_q8__avx2_r16__n320_k64(p, w + 120576, &p->hidden_q8x2);
 }
 
 void infc_forward_avx2(const infc_batch *b, struct infc_team *team, int thread, int n_threads)
@@ -443,15 +426,15 @@ void infc_forward_avx2(const infc_batch *b, struct infc_team *team, int thread, 
     own += TILE_BYTES + INFC_GEMM_SCRATCH_BYTES;
     p.x = (float *)(b->arena + 393216);
     p.rope = (float *)(b->arena + 262144);
-    uint8_t *const attn_norm_q8 = small ? own + 3840 : b->arena + 614400;
+    uint8_t *const attn_norm_q8 = small ? own + 6528 : b->arena + 614400;
     p.attn_norm_q8 = infc_q8_view(attn_norm_q8, small ? SMALL_ROWS : MAX_ROWS, 64);
     p.q_rope = (float *)(b->arena + 0);
     p.attn_q8 = infc_q8_view(b->arena + 524288, MAX_ROWS, 128);
-    uint8_t *const ffn_norm_q8 = small ? own + 5184 : b->arena + 67584;
+    uint8_t *const ffn_norm_q8 = small ? own + 7872 : b->arena + 67584;
     p.ffn_norm_q8 = infc_q8_view(ffn_norm_q8, small ? SMALL_ROWS : MAX_ROWS, 64);
     p.h_q8 = infc_q8_view(b->arena + 0, MAX_ROWS, 96);
     p.hidden = (float *)(b->arena + 0);
-    p.hidden_q8 = infc_q8_view(b->arena + 0, MAX_ROWS, 64);
+    p.hidden_q8x2 = infc_q8_view(b->arena + 0, 2 * MAX_ROWS, 64);
     (void)small;
 
     embed(&p);
