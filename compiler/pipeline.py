@@ -107,7 +107,7 @@ class Driver:
         if self.options.stop_after is not None:
             return self._partial()
         self._check_space()
-        cache = self._cache() if self.options.cache else None
+        cache = self._cache()
         if cache is not None and self._regular_size() is not None:
             found = self._from_cache(cache)
             if found is not None:
@@ -269,7 +269,7 @@ class Driver:
 
     def _regular_size(self) -> int | None:
         """The model's size if it can be hashed without reading it as a model: anything odd is the reader's to refuse."""
-        if self.path.is_symlink() or not self.path.is_file():
+        if not self.path.is_file():
             return None
         return self.path.stat().st_size
 
@@ -286,7 +286,10 @@ class Driver:
         if free < need:
             raise HostError("H02", f"the output's disk has {free >> 20} MiB free and the compile needs {need >> 20}", str(folder))
 
-    def _cache(self) -> cache_module.Cache:
+    def _cache(self) -> cache_module.Cache | None:
+        root = cache_module.default_root()
+        if root is None or not self.options.cache:
+            return None
         o = self.options
         choices = {
             "infc": cache_module.sources_digest(),
@@ -297,4 +300,4 @@ class Driver:
             "limits": asdict(o.limits),
             "trains": [t for t in o.target if not host.missing(t)] if o.pgo else [],
         }
-        return cache_module.Cache(cache_module.default_root(), choices)
+        return cache_module.Cache(root, choices)

@@ -48,8 +48,11 @@ def examine(named: str | None) -> str:
         f"targets    {', '.join(runs)}",
     ]
     root = cache.default_root()
-    nearest = next(p for p in (root, *root.parents) if p.exists())
-    lines.append(f"cache      {root}, {shutil.disk_usage(nearest).free >> 30} GiB free")
+    if root is None:
+        lines.append("cache      none: this user has no home; name a folder with INFC_CACHE")
+    else:
+        nearest = next(p for p in (root, *root.absolute().parents) if p.exists())
+        lines.append(f"cache      {root}, {shutil.disk_usage(nearest).free >> 30} GiB free")
     lines.append(f"disk       {shutil.disk_usage('.').free >> 30} GiB free here")
     with tempfile.TemporaryDirectory(prefix="infc-probe-") as folder:
         try:

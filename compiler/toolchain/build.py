@@ -70,8 +70,12 @@ class Builder:
         # The largest sources first: the last job to start is then a short one.
         order = sorted(self.recipe.sources, key=lambda s: (-(self.cwd / "src" / s.path).stat().st_size, s.path))
         with ThreadPoolExecutor(self.jobs) as pool:
-            for future in [pool.submit(one, s) for s in order]:
-                future.result()
+            try:
+                for future in [pool.submit(one, s) for s in order]:
+                    future.result()
+            except BaseException:
+                pool.shutdown(cancel_futures=True)  # one error is enough
+                raise
 
     def link_program(self, output: str, extra: tuple[str, ...]) -> Path:
         """Link the executable at ``output``, relative to ``work/out``."""

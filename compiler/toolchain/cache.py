@@ -18,10 +18,13 @@ _PACKAGES = ("infc", "infc.templates", "infc.runtime_c", "infc.targets")
 _SUFFIXES = (".py", ".j2", ".c", ".h", ".toml", ".txt", ".json")
 
 
-def default_root() -> Path:
-    """$INFC_CACHE, else ~/.cache/infc."""
+def default_root() -> Path | None:
+    """$INFC_CACHE, else ~/.cache/infc; None for a user without a home (a shared place would not be ours alone to trust)."""
     named = os.environ.get("INFC_CACHE")
-    return Path(named) if named else Path.home() / ".cache" / "infc"
+    try:
+        return Path(named) if named else Path.home() / ".cache" / "infc"
+    except RuntimeError:
+        return None
 
 
 def sources_digest() -> str:

@@ -85,11 +85,17 @@ def test_an_unwritable_cache_is_no_error(tmp_path: Path) -> None:
     assert not cache.may_hold(1)
 
 
+def no_home() -> Path:
+    raise RuntimeError("Could not determine home directory.")
+
+
 def test_the_variable_names_the_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("INFC_CACHE", str(tmp_path))
     assert default_root() == tmp_path
     monkeypatch.delenv("INFC_CACHE")
-    assert default_root().name == "infc"
+    assert str(default_root()).endswith("/infc")
+    monkeypatch.setattr(Path, "home", no_home)
+    assert default_root() is None
 
 
 def test_sources_digest_is_stable() -> None:
