@@ -36,6 +36,16 @@ def test_store_skips_rows_nobody_wants_and_ends_where_the_matrix_ends(lib: Any) 
         np.testing.assert_array_equal(row[32:], tile[m, :5])
 
 
+def test_store_adds_the_two_terms_of_a_row(lib: Any) -> None:
+    tile = guarded(normal(4, 16))
+    row = poisoned((21,))
+    pointers = ffi.new("float *[]", [ffi.NULL, c(row)])
+    lib.t_store_sum(c(tile), 2, pointers, 0, 16)
+    lib.t_store_sum(c(tile), 2, pointers, 16, 5)
+    expected = tile[2] + tile[3]
+    np.testing.assert_array_equal(row, np.concatenate([expected, expected[:5]]))
+
+
 def silu_times(gate: np.ndarray[Any, Any], up: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     g = gate.astype(np.float64)
     return g / (1 + np.exp(-g)) * up

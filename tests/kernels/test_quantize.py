@@ -70,3 +70,22 @@ def test_rmsnorm_quantized(k: int, lib: Any) -> None:
         lib.t_rmsnorm_q8(c(guarded(row)), c(guarded(w)), 1e-5, k, q8, m)
     scale = np.array([ref.rms_scale(row, 1e-5) for row in x], np.float32)
     check(parts, x * scale[:, None] * w)
+
+
+def test_rmsnorm_in_two_terms(lib: Any) -> None:
+    """Row 2m: the plain quantization; row 2m + 1: x - q d, one fma, quantized again. Together nearly sixteen bits."""
+    k = 64
+    x, w = random_activations(6, k, seed=8), random_activations(1, k, seed=9)[0]
+    x[5, 3] = np.nan
+    q8, parts = q8_buffer(2 * len(x), k)
+    for m, row in enumerate(x):
+        lib.t_rmsnorm_q8x2(c(guarded(row)), c(guarded(w)), 1e-5, k, q8, m)
+    scale = np.array([ref.rms_scale(row, 1e-5) for row in x], np.float32)
+    y = x * scale[:, None] * w
+    first = ref.Activations(y)
+    blocks = y.reshape(len(x), -1, 32)
+    lost = ref.fma(first.q, -first.d[..., None], blocks).reshape(y.shape)
+    check(parts, np.stack([y, lost], axis=1).reshape(-1, k))
+    finite = np.isfinite(blocks).all(axis=2)
+    got = (parts[0].reshape(-1, 2, k // 32, 32) * parts[1].reshape(-1, 2, k // 32)[..., None].astype(np.float64)).sum(axis=1)
+    assert (np.abs(got - blocks)[finite].max(axis=1) <= np.abs(blocks)[finite].max(axis=1) * 2.0**-14).all()
