@@ -37,6 +37,15 @@ static inline void infc_await(infc_ready *r, uint32_t target)
     }
 }
 
+// Whether rows m..m+n-1 exist and are consecutive positions of one sequence.
+static inline int infc_consecutive(const infc_batch *b, int m, int n)
+{
+    if (m + n > b->n_rows) return 0;
+    for (int i = 1; i < n; i++)
+        if (b->pages[m + i] != b->pages[m] || b->pos[m + i] != b->pos[m] + i) return 0;
+    return 1;
+}
+
 // A q8 value of `rows` x `width` in one buffer: int8, then d, s and ds, each (rows, width / 32).
 static inline infc_q8 infc_q8_view(uint8_t *base, size_t rows, size_t width)
 {

@@ -150,16 +150,21 @@ static void gemm3_q4_0_q4_1_q8_0_q8_rope_kv__scalar_r16__n128_k64(const pass *p,
 // per row: 128 bytes of keys and values a position and layer
 static void attention_f16__scalar_p32__h16_g2(const pass *p, int layer)
 {
+    enum { WIDTH = N_HEADS * HEAD_DIM, ROW = GROUP * HEAD_DIM };
     const infc_batch *b = p->b;
     const int by_group = p->M * N_KV_HEADS >= 4 * p->T || p->T == 1;
-    const int units = p->M * (by_group ? N_KV_HEADS : N_HEADS);
-    for (int u = infc_share(units, p->t, p->T); u < infc_share(units, p->t + 1, p->T); u++) {
+    const int units = p->M * (by_group ? N_KV_HEADS : N_HEADS), last = infc_share(units, p->t + 1, p->T);
+    for (int u = infc_share(units, p->t, p->T), rows; u < last; u += rows) {
         const int m = u % p->M, head = by_group ? u / p->M * GROUP : u / p->M;
+        rows = by_group && u + INFC_ATTN_ROWS <= last && infc_consecutive(b, m, INFC_ATTN_ROWS) ? INFC_ATTN_ROWS : 1;
         if (p->T > 1) infc_await(p->ready + head / GROUP, (uint32_t)(layer + 1) * 4);
-        const float *q = p->q_rope + (size_t)m * N_HEADS * HEAD_DIM + (size_t)head * HEAD_DIM;
+        const float *q = p->q_rope + (size_t)m * WIDTH + (size_t)head * HEAD_DIM;
         const size_t part = ((size_t)layer * N_KV_HEADS + head / GROUP) * KV_PART_BYTES;
-        float *o = p->attn + (size_t)m * N_HEADS * HEAD_DIM + (size_t)head * HEAD_DIM;
-        if (by_group)
+        float *o = p->attn + (size_t)m * WIDTH + (size_t)head * HEAD_DIM;
+        const size_t ldo = WIDTH;
+        if (rows > 1)
+            attn_rows(q, WIDTH, b->kv, b->pages[m], KV_PAGE_BYTES, part, b->pos[m] + 1, HEAD_DIM, GROUP, PAGE_SIZE, o, ldo);
+        else if (by_group)
             attn_row(q, b->kv, b->pages[m], KV_PAGE_BYTES, part, b->pos[m] + 1, HEAD_DIM, GROUP, PAGE_SIZE, o);
         else
             attn_row(q, b->kv, b->pages[m], KV_PAGE_BYTES, part, b->pos[m] + 1, HEAD_DIM, 1, PAGE_SIZE, o);

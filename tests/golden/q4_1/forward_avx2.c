@@ -146,22 +146,30 @@ static void gemm3_q4_1_q8_rope_kv__avx2_r16__n256_k64(const pass *p, const uint8
 // per row: 256 bytes of keys and values a position and layer
 static void attention_f16_q8__avx2_p32__h32_g2(const pass *p, int layer)
 {
+    enum { WIDTH = N_HEADS * HEAD_DIM, ROW = GROUP * HEAD_DIM };
     const infc_batch *b = p->b;
     const int by_group = p->M * N_KV_HEADS >= 4 * p->T || p->T == 1;
-    const int units = p->M * (by_group ? N_KV_HEADS : N_HEADS);
-    float out[GROUP * HEAD_DIM] __attribute__((aligned(64)));
-    for (int u = infc_share(units, p->t, p->T); u < infc_share(units, p->t + 1, p->T); u++) {
+    const int units = p->M * (by_group ? N_KV_HEADS : N_HEADS), last = infc_share(units, p->t + 1, p->T);
+    float out[INFC_ATTN_ROWS * ROW] __attribute__((aligned(64)));
+    for (int u = infc_share(units, p->t, p->T), rows; u < last; u += rows) {
         const int m = u % p->M, head = by_group ? u / p->M * GROUP : u / p->M;
+        rows = by_group && u + INFC_ATTN_ROWS <= last && infc_consecutive(b, m, INFC_ATTN_ROWS) ? INFC_ATTN_ROWS : 1;
         if (p->T > 1) infc_await(p->ready + head / GROUP, (uint32_t)(layer + 1) * 4);
-        const float *q = p->q_rope + (size_t)m * N_HEADS * HEAD_DIM + (size_t)head * HEAD_DIM;
+        const float *q = p->q_rope + (size_t)m * WIDTH + (size_t)head * HEAD_DIM;
         const size_t part = ((size_t)layer * N_KV_HEADS + head / GROUP) * KV_PART_BYTES;
         float *o = out;
-        if (by_group)
+        const size_t ldo = ROW;
+        if (rows > 1)
+            attn_rows(q, WIDTH, b->kv, b->pages[m], KV_PAGE_BYTES, part, b->pos[m] + 1, HEAD_DIM, GROUP, PAGE_SIZE, o, ldo);
+        else if (by_group)
             attn_row(q, b->kv, b->pages[m], KV_PAGE_BYTES, part, b->pos[m] + 1, HEAD_DIM, GROUP, PAGE_SIZE, o);
         else
             attn_row(q, b->kv, b->pages[m], KV_PAGE_BYTES, part, b->pos[m] + 1, HEAD_DIM, 1, PAGE_SIZE, o);
-        for (int i = 0; i < (by_group ? GROUP : 1) * HEAD_DIM / 32; i++)
-            quantize_q8_block(v16f_load(o + 32 * i), v16f_load(o + 32 * i + 16), &p->attn_q8, N_HEADS * HEAD_DIM, m, head * HEAD_DIM / 32 + i);
+        for (int r = 0; r < rows; r++)
+            for (int i = 0; i < (by_group ? GROUP : 1) * HEAD_DIM / 32; i++) {
+                const float *x = o + r * ldo + 32 * i;
+                quantize_q8_block(v16f_load(x), v16f_load(x + 16), &p->attn_q8, WIDTH, m + r, head * HEAD_DIM / 32 + i);
+            }
     }
 }
 
