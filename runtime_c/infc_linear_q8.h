@@ -61,7 +61,7 @@ INFC_INLINE void INFC_F(tile)(const uint8_t *w, size_t stride, int unpacked, con
     }
     for (int b = b0; b < b1; b++, w += block) {
         v16i sum[8];
-        if (!unpacked && MT == 1) {
+        if (!unpacked && m0 == 0) {  // later tiles find the panel in cache
             for (size_t line = 0; line < block; line += 64) infc_prefetch(w + INFC_PREFETCH_BYTES + line);
         }
         INFC_F(dot)(w, stride, unpacked, q + (size_t)b * 32, s + b, (size_t)K, nb, NP, MT, sum);
