@@ -21,6 +21,7 @@ def test_warnings_of_both_compilers(cc: str, tmp_path: Path) -> None:
         subprocess.run(command, check=True)
 
 
+@pytest.mark.asan
 @pytest.mark.parametrize("pre", ["llama-bpe", "smollm"])
 def test_random_text_and_damaged_sections(pre: str, tmp_path: Path) -> None:
     kv = synthetic_kv(pre)
