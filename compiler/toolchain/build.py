@@ -56,7 +56,7 @@ class Builder:
         kind = (*flags.LIBRARY, f"-Wl,-soname,{Path(output).name}") if library else flags.PROGRAM
         objects = [_object(s) for s in self.recipe.sources if not (library and s.role == "main")]
         # -O2 again: link-time optimisation takes the level from here.
-        argv = [self.cc.command, "-O2", *kind, *extra, *objects, *flags.LINK, *self.recipe.link_flags, *flags.LIBS]
+        argv = [self.cc.command, "-O2", *kind, *extra, *objects, *flags.LINK, *self.recipe.link_flags]
         return [*argv, "-o", output]
 
     def compile_all(self, extra: tuple[str, ...], per_source: Callable[[Source], tuple[str, ...]] | None = None) -> None:

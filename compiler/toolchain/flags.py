@@ -1,20 +1,21 @@
-"""The compiler and linker flags infc adds to a recipe's own. Every flag carries its reason."""
+"""The compiler and linker flags infc adds to a recipe's own. Every flag carries its reason.
+
+The recipe names the language, the flags of the arithmetic contract and the libraries (``emit.C_FLAGS``, ``emit.LINK_FLAGS``).
+"""
 
 from __future__ import annotations
 
 COMMON = (
-    "-std=gnu11",  # C11 with the vector and asm extensions both compilers share
     "-O2",  # kernels are written with intrinsics and fixed trip counts; a source may ask for more in the recipe
     "-fPIC",  # one object serves the executable (PIE) and the shared library
     "-fvisibility=hidden",  # only infc_* of infc.h leaves the library
-    "-ffp-contract=off",  # the arithmetic contract: a fused multiply-add happens where we write one and nowhere else
-    "-fno-math-errno",  # sqrtf is one instruction; errno is never read
     "-fno-trapping-math",  # allows branch-free selects; changes no value, we read no exception flags
     "-fno-semantic-interposition",  # calls inside the library may be inlined
     "-ffunction-sections",  # with --gc-sections: the library drops the command line, the executable what it does not call
     "-fdata-sections",
     "-fno-asynchronous-unwind-tables",  # C without exceptions: no unwinder ever runs here
     "-fstack-protector-strong",  # hardening; kernels switch it off below
+    "-U_FORTIFY_SOURCE",  # some distributions' compilers define it: a second definition would be a warning
     "-D_FORTIFY_SOURCE=2",  # bounds checks in libc calls where sizes are known
     "-Wall",
     "-Wextra",
@@ -26,7 +27,6 @@ GCC = ("-fno-ident",)  # no compiler banner: the manifest has it
 CLANG = (
     "-fno-ident",
     "-Wno-unused-command-line-argument",  # clang warns about flags that only some inputs use
-    "-Wno-gcc-compat",
 )
 
 LINK = (
@@ -42,7 +42,6 @@ LIBRARY = (
     "-Wl,-Bsymbolic",  # two models in one process: each calls its own infc_*
     "-Wl,--no-undefined",  # a missing symbol is our error now, not the user's at load
 )
-LIBS = ("-lpthread", "-lm")
 
 GCC_LTO = ("-flto", "-fno-fat-lto-objects")
 GCC_LTO_LINK = ("-flto", "-flto-partition=one")  # one partition: the same bytes whatever the number of jobs

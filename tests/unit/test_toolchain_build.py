@@ -45,7 +45,7 @@ def recipe() -> Recipe:
         Source("one.c", (), "runtime"),
         Source("forward_avx2.c", ("-mavx2",), "forward"),
     )
-    return Recipe("small", ("avx2",), sources, (".",), (), ())
+    return Recipe("small", ("avx2",), sources, (".",), ("-std=gnu11",), ("-lm",))
 
 
 def builder(folder: Path, cc: str) -> Builder:
