@@ -25,7 +25,7 @@ __all__ = [
 def compile(path: str | os.PathLike[str], *, reporter: Reporter | None = None, **options: Any) -> Artifact:
     """Compile a GGUF file for a CPU and return the artifact.
 
-    Keywords: target="native" | "scalar" | "avx2" | "avx512" | "avx2,avx512", ctx= (positions), name=, out= (folder), pgo=True,
+    Keywords: target="native" | "scalar" | "avx2" | "avx512" | "amx" | "avx2,avx512", ctx= (positions), name=, out= (folder), pgo=True,
     lto=True, cc= (compiler), max_seqs=64, kv_tokens= (positions of all sequences together), limits=Limits(...); an unknown
     keyword is an InputError. Nothing is written when an error is raised.
     """

@@ -11,10 +11,10 @@ from typing import Any
 from infc.errors import InputError
 from infc.limits import Limits
 
-TARGETS = ("scalar", "avx2", "avx512")  # ascending: a fat program tries the last one first
+TARGETS = ("scalar", "avx2", "avx512", "amx")  # ascending: a fat program tries the last one first
 STAGES = ("ir", "passes", "plan", "emit")
 DEFAULT_CTX = 4096
-_LATER_TARGETS = ("amx", "neon")
+_LATER_TARGETS = ("neon",)
 _LATER_KV = ("q8_0", "q4_0")
 _MAX_POSITIONS = 1 << 30
 _RESERVED = ("src", "manifest.json", "weights.blob", "plan.txt")  # other names in an artifact's folder

@@ -48,11 +48,12 @@ static int refuse_host(const infc_cpu_regs *cpu, const infc_backend *b) {
 
 static int choose_backend(const char *isa, const infc_backend **out) {
     const infc_program *p = &infc_the_program;
-    const infc_cpu_regs cpu = infc_cpu_read();
+    infc_cpu_regs cpu = infc_cpu_read();
     if (p->n_backends < 1) return infc_fail(INFC_EINTERNAL, "this program has no backend");
     for (int32_t i = p->n_backends - 1; i >= 0; i--) {
         const infc_backend *b = &p->backends[i];
         if (isa && strcmp(isa, b->isa)) continue;
+        if (b->requires_cpu & INFC_CPU_AMX) infc_cpu_request_tiles(&cpu);
         if (!infc_cpu_missing(&cpu, b->requires_cpu)) {
             *out = b;
             return INFC_OK;

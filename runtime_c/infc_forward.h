@@ -46,12 +46,12 @@ static inline int infc_consecutive(const infc_batch *b, int m, int n)
     return 1;
 }
 
-// A q8 value of `rows` x `width` in one buffer: int8, then d, s and ds, each (rows, width / 32).
-static inline infc_q8 infc_q8_view(uint8_t *base, size_t rows, size_t width)
+// A q8 value of `rows` x `width` in one buffer: int8, then d, s and ds, each (rows, width / 32). Tiled: rows is a multiple of 16.
+static inline infc_q8 infc_q8_view(uint8_t *base, size_t rows, size_t width, int tiled)
 {
     const size_t blocks = rows * (width / 32);
     uint8_t *d = base + rows * width;
-    return (infc_q8){(int8_t *)base, (float *)d, (int32_t *)(d + 4 * blocks), (float *)(d + 8 * blocks)};
+    return (infc_q8){(int8_t *)base, (float *)d, (int32_t *)(d + 4 * blocks), (float *)(d + 8 * blocks), tiled};
 }
 
 // Cosines and signed sines of one row, spread over the pairs: out is (2, head_dim), table is (rope_dim / 2, 2) of the position.

@@ -2,5 +2,6 @@
 #ifndef INFC_FORWARD_SIZES_H
 #define INFC_FORWARD_SIZES_H
 
-enum { INFC_GEMM_SCRATCH_BYTES = 32 * 640 };  // 32 unpacked blocks of 16 rows: 512 B of weights, two rows of f32 scales; well within L1
+// An unpacked block of 16 rows is 512 B of weights and two rows of f32 scales.
+enum { INFC_GEMM_CHUNK_BYTES = 32 * 640, INFC_GEMM_SCRATCH_BYTES = 48 * 640 };  // well within L1; what AMX tiles take: within 48 KiB
 #endif

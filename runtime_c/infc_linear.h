@@ -1,12 +1,14 @@
 // infc_linear.h: y = W x for every weight format and batch class. Three functions per format F and activation format A:
 //
 //   linear_F_A_gemv (w, n_panels, K, x, y)               M = 1
-//   linear_F_A_small(w, n_panels, K, x, M, y)            M = 2..15: the weights leave memory once, rows go in register tiles
-//   linear_F_A_gemm (w, n_panels, K, x, M, y, scratch)   M >= 16: panels are unpacked once into L1
+//   linear_F_A_small(w, n_panels, K, x, M, y)            a few rows: the weights leave memory once, rows go in register tiles
+//   linear_F_A_gemm (w, n_panels, K, x, M, y, scratch)   more rows: panels are unpacked once into L1
+//   linear_F_q8_tiles(w, n_panels, K, x, M, y, scratch)  the same on AMX tiles (target amx)
 //   embed_F_row     (w, K, token, out)                   one row, dequantized
 //
 // w: n_panels panels of 16 output rows in the r16 layout, contiguous. x: infc_q8 (A = q8) or (M, K) floats (A = f32).
-// y: (n_panels, M, 16). scratch: INFC_GEMM_SCRATCH_BYTES. All three classes give the same bits.
+// gemm and tiles want q8 rows tiled (infc_quantize.h), the others row-major. y: (n_panels, M, 16). scratch: INFC_GEMM_SCRATCH_BYTES.
+// All classes give the same bits.
 //
 // A format is a file quant/F.h: what a block looks like. It ends by including one of the two skeletons, infc_linear_q8.h or
 // infc_linear_f32.h, which hold the loops.

@@ -64,7 +64,7 @@ INFC_INLINE void INFC_LINEAR(_f32_small)(const uint8_t *w, int n_panels, int K, 
 
 INFC_INLINE void INFC_F(gemm_panels)(const uint8_t *w, int K, const float *x, int M, int NP, float *y, float *scratch)
 {
-    const int most = INFC_GEMM_SCRATCH_BYTES / 64 / NP, chunks = (K + most - 1) / most;
+    const int most = INFC_GEMM_CHUNK_BYTES / 64 / NP, chunks = (K + most - 1) / most;
     const size_t panel = (size_t)K * INFC_F(BYTES);
     for (int c = 0; c < chunks; c++) {
         const int k0 = (int)((int64_t)K * c / chunks), k1 = (int)((int64_t)K * (c + 1) / chunks), n = k1 - k0;

@@ -47,14 +47,16 @@ INFC_INLINE void INFC_F(dot)(const uint8_t *w, size_t stride, int unpacked, cons
 }
 
 // Blocks b0..b1 of NP panels and rows m0..m0+MT-1, added to y (panel i at y + i * ldy) or, at block 0, to zero.
-// w: block b0 of the first panel, the next panel `stride` bytes on; packed as stored or unpacked by F_unpack.
+// w: block b0 of the first panel, the next panel `stride` bytes on; packed as stored, or unpacked by F_unpack: then x is tiled, and the
+// MT rows lie in one tile.
 INFC_INLINE void INFC_F(tile)(const uint8_t *w, size_t stride, int unpacked, const infc_q8 *x, int K, int b0, int b1, int m0, int NP,
                               int MT, float *y, size_t ldy)
 {
     const size_t nb = (size_t)K / 32, block = unpacked ? INFC_F(UNPACKED_BYTES) : INFC_F(BLOCK_BYTES);
-    const int8_t *q = x->q + (size_t)m0 * K;
-    const float *d = x->d + m0 * nb, *ds = x->ds + m0 * nb;
-    const int32_t *s = x->s + m0 * nb;
+    const size_t first = unpacked ? m0 / 16 * 16 * nb + m0 % 16 : m0 * nb, row = unpacked ? 1 : nb, step = unpacked ? 16 : 1;
+    const int8_t *q = x->q + 32 * first;
+    const float *d = x->d + first, *ds = x->ds + first;
+    const int32_t *s = x->s + first;
     v16f acc[8];
     INFC_UNROLL for (int i = 0; i < NP; i++) {
         INFC_UNROLL for (int m = 0; m < MT; m++) acc[i * 4 + m] = b0 ? v16f_load(y + i * ldy + 16 * (m0 + m)) : v16f_zero();
@@ -64,7 +66,7 @@ INFC_INLINE void INFC_F(tile)(const uint8_t *w, size_t stride, int unpacked, con
         if (!unpacked && m0 == 0) {  // later tiles find the panel in cache
             for (size_t line = 0; line < block; line += 64) infc_prefetch(w + INFC_PREFETCH_BYTES + line);
         }
-        INFC_F(dot)(w, stride, unpacked, q + (size_t)b * 32, s + b, (size_t)K, nb, NP, MT, sum);
+        INFC_F(dot)(w, stride, unpacked, q + 32 * step * b, s + step * b, 32 * row, row, NP, MT, sum);
         INFC_UNROLL for (int i = 0; i < NP; i++) {
             const uint8_t *sc = w + i * stride + (unpacked ? 512 : INFC_F(SCALES));
             const v16f dw = unpacked ? v16f_load((const float *)(const void *)sc) : v16f_from_f16(sc);
@@ -72,8 +74,8 @@ INFC_INLINE void INFC_F(tile)(const uint8_t *w, size_t stride, int unpacked, con
             if (INFC_F(HAS_MIN)) mw = unpacked ? v16f_load((const float *)(const void *)(sc + 64)) : v16f_from_f16(sc + 32);
             INFC_UNROLL for (int m = 0; m < MT; m++) {
                 v16f *a = acc + i * 4 + m;
-                *a = v16f_fma(v16f_from_i32(sum[i * 4 + m]), v16f_mul(dw, v16f_set1(d[m * nb + b])), *a);
-                if (INFC_F(HAS_MIN)) *a = v16f_fma(mw, v16f_set1(ds[m * nb + b]), *a);
+                *a = v16f_fma(v16f_from_i32(sum[i * 4 + m]), v16f_mul(dw, v16f_set1(d[row * m + step * b])), *a);
+                if (INFC_F(HAS_MIN)) *a = v16f_fma(mw, v16f_set1(ds[row * m + step * b]), *a);
             }
         }
     }
@@ -126,7 +128,7 @@ INFC_INLINE void INFC_F(unpack)(const uint8_t *w, int n, uint8_t *out)
 INFC_INLINE void INFC_F(gemm_panels)(const uint8_t *w, int K, const infc_q8 *x, int M, int NP, float *y, uint8_t *scratch)
 {
     // Chunks of nearly equal length that fit the scratch; y holds the accumulators from one chunk to the next.
-    const int nb = K / 32, most = INFC_GEMM_SCRATCH_BYTES / INFC_F(UNPACKED_BYTES) / NP, chunks = (nb + most - 1) / most;
+    const int nb = K / 32, most = INFC_GEMM_CHUNK_BYTES / INFC_F(UNPACKED_BYTES) / NP, chunks = (nb + most - 1) / most;
     const size_t panel = (size_t)nb * INFC_F(BLOCK_BYTES);
     for (int c = 0; c < chunks; c++) {
         const int b0 = nb * c / chunks, b1 = nb * (c + 1) / chunks;
@@ -145,6 +147,10 @@ INFC_INLINE void INFC_LINEAR(_q8_gemm)(const uint8_t *w, int n_panels, int K, co
     if (INFC_GEMM_PANELS > 1)
         for (; p < n_panels; p++) INFC_F(gemm_panels)(w + p * panel, K, x, M, 1, y + p * ldy, (uint8_t *)scratch);
 }
+
+#if defined(INFC_ISA_AMX)
+#include "infc_linear_tiles.h"
+#endif
 
 // out: (K) floats, exact: (q - F_ZERO) * d, plus m by fma
 INFC_INLINE void INFC_EMBED(const uint8_t *w, int K, int token, float *out)

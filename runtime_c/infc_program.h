@@ -6,7 +6,8 @@
 
 struct infc_team;
 
-enum { INFC_CPU_AVX2 = 1, INFC_CPU_AVX512 = 2 };  // AVX2+FMA+F16C with OS support; AVX-512 F/BW/VL/DQ+VNNI with OS support
+// AVX2+FMA+F16C with OS support; AVX-512 F/BW/VL/DQ+VNNI with OS support; AMX-TILE+INT8 with OS support and the kernel's permission
+enum { INFC_CPU_AVX2 = 1, INFC_CPU_AVX512 = 2, INFC_CPU_AMX = 4 };
 
 // One chunk of rows, ready to run: at most max_rows rows, pages already assigned.
 typedef struct infc_batch {
@@ -25,7 +26,7 @@ typedef struct infc_batch {
 } infc_batch;
 
 typedef struct infc_backend {
-    const char *isa;            // "scalar", "avx2", "avx512"
+    const char *isa;            // "scalar", "avx2", "avx512", "amx"
     uint32_t requires_cpu;      // INFC_CPU_* bits
     uint64_t arena_bytes;       // shared arena for max_rows rows
     uint64_t thread_bytes;      // scratch per thread

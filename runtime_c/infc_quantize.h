@@ -3,13 +3,23 @@
 #define INFC_QUANTIZE_H
 #include "infc_simd.h"
 
-// (M, K) activations, row-major and contiguous: x ~ q * d. K is a multiple of 32.
+// (M, K) activations in blocks of 32, contiguous: x ~ q * d. K is a multiple of 32. Where block b of row m lies depends on the batch:
+// row-major, (M, K / 32), for the kernels that keep rows in registers; in tiles of sixteen rows, (M / 16, K / 32, 16), for those that
+// take an unpacked panel past many rows: what one step of theirs reads is then contiguous. The last tile may be partly unwritten.
 typedef struct infc_q8 {
-    int8_t *q;    // (M, K), -127..127
-    float *d;     // (M, K / 32) scale
-    int32_t *s;   // (M, K / 32) sum of q: what a zero point multiplies
-    float *ds;    // (M, K / 32) d * s: what a minimum multiplies
+    int8_t *q;    // blocks of 32, -127..127
+    float *d;     // scale of each block
+    int32_t *s;   // sum of q: what a zero point multiplies
+    float *ds;    // d * s: what a minimum multiplies
+    int tiled;
 } infc_q8;
+
+// The number of block b of row m in the arrays of `a`.
+INFC_INLINE size_t infc_q8_index(const infc_q8 *a, int K, int m, int b)
+{
+    const size_t nb = (size_t)(K / 32);
+    return a->tiled ? ((size_t)(m / 16) * nb + (size_t)b) * 16 + (size_t)(m % 16) : (size_t)m * nb + (size_t)b;
+}
 
 // 32 values, l then h, to block b of row m: q = round(y), y = x * 127 / max|x|, then the scale that makes the squared error of q * d
 // least: d = (sum y q / sum q^2) * (max|x| / 127). Both sums are sixteen lanes, second half of the block onto the first, and the fixed
@@ -18,8 +28,8 @@ INFC_INLINE void quantize_q8_block(v16f l, v16f h, const infc_q8 *a, int K, int 
 {
     const v16i abs = v16i_set1(0x7fffffff);
     const int32_t bits = v16i_fold_max(v16i_max(v16i_and(v16f_bits(l), abs), v16i_and(v16f_bits(h), abs)));
-    const size_t i = (size_t)m * (K / 32) + b;
-    int8_t *q = a->q + (size_t)m * K + (size_t)b * 32;
+    const size_t i = infc_q8_index(a, K, m, b);
+    int8_t *q = a->q + 32 * i;
     const float amax = infc_bits_to_float((uint32_t)bits);
     if (__builtin_expect(!(amax >= 1e-30f && bits < 0x7f800000), 0)) {
         memset(q, 0, 32);
@@ -43,10 +53,11 @@ INFC_INLINE void quantize_q8_block(v16f l, v16f h, const infc_q8 *a, int K, int 
 // l, h: the 32 values that became block b of row m -> what the rounding lost, x - q d, rounded once
 INFC_INLINE void infc_q8_residual(v16f *l, v16f *h, const infc_q8 *a, int K, int m, int b)
 {
-    const int8_t *q = a->q + (size_t)m * K + (size_t)b * 32;
-    const v16f d = v16f_set1(-a->d[(size_t)m * (K / 32) + b]);
+    const size_t i = infc_q8_index(a, K, m, b);
+    const int8_t *q = a->q + 32 * i;
+    const v16f d = v16f_set1(-a->d[i]);
     float f[32];
-    for (int i = 0; i < 32; i++) f[i] = (float)q[i];
+    for (int j = 0; j < 32; j++) f[j] = (float)q[j];
     *l = v16f_fma(v16f_load(f), d, *l);
     *h = v16f_fma(v16f_load(f + 16), d, *h);
 }

@@ -1,4 +1,4 @@
-// infc_simd.h: sixteen lanes, the same names on every instruction set; -DINFC_ISA_SCALAR, _AVX2 or _AVX512 chooses.
+// infc_simd.h: sixteen lanes, the same names on every instruction set; -DINFC_ISA_SCALAR, _AVX2, _AVX512 or _AMX chooses.
 //
 // A function of these headers does the same IEEE operation in every lane on every ISA, so code written with them has the same bits
 // everywhere (DESIGN section 4). Build with -ffp-contract=off: a compiler that fuses a multiply and an add of its own breaks that.
@@ -29,14 +29,17 @@
 #define INFC_HEAVY INFC_INLINE
 #endif
 
-#if defined(INFC_ISA_AVX512)
+#if defined(INFC_ISA_AMX)
+#include "infc_simd_avx512.h"
+#include "infc_simd_amx.h"
+#elif defined(INFC_ISA_AVX512)
 #include "infc_simd_avx512.h"
 #elif defined(INFC_ISA_AVX2)
 #include "infc_simd_avx2.h"
 #elif defined(INFC_ISA_SCALAR)
 #include "infc_simd_scalar.h"
 #else
-#error "define INFC_ISA_SCALAR, INFC_ISA_AVX2 or INFC_ISA_AVX512"
+#error "define INFC_ISA_SCALAR, INFC_ISA_AVX2, INFC_ISA_AVX512 or INFC_ISA_AMX"
 #endif
 
 INFC_INLINE float infc_bits_to_float(uint32_t u)

@@ -79,7 +79,7 @@ def smollm2_artifact(compiled: Callable[..., Artifact], smollm2_path: Path) -> A
 @pytest.fixture(scope="session")
 def smollm2_fat(compiled: Callable[..., Artifact], smollm2_path: Path) -> Artifact:
     """SmolLM2-135M for three instruction sets in one file: the host runs those it has."""
-    return compiled(smollm2_path, name="smollm2", target="scalar,avx2,avx512")
+    return compiled(smollm2_path, name="smollm2", target="scalar,avx2,avx512,amx")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

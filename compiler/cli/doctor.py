@@ -40,7 +40,7 @@ def examine(named: str | None) -> str:
     """The report. Raises ToolchainError after the other lines were printed if there is no compiler."""
     name, features = host.cpu()
     runs = host.runnable()
-    known = sorted({f for t in ("avx2", "avx512") for f in host.requires(t)})
+    known = sorted({f for t in ("avx2", "avx512", "amx") for f in host.requires(t)})
     lines = [
         f"infc       {__version__}, Python {sys.version.split()[0]}",
         f"cpu        {name}, {os.cpu_count()} logical, {len(os.sched_getaffinity(0))} allowed, quota {_quota()}",

@@ -12,7 +12,7 @@ from infc.kernels.spec import KernelSpec
 from infc.plan.layout import panel_bytes
 from infc.plan.plan import LinearPlan, Phase, Plan, TargetPlan
 
-_GUARDS = {"gemv": "if (p->M == 1) ", "small": "else if (p->M <= SMALL_ROWS) ", "gemm": "else "}
+_CLASSES = ("gemv", "small", "gemm", "tiles")
 _TITLES = {
     "qkv": "q, k, v = W x; then RoPE, q scaled by 1/sqrt(HEAD_DIM), k and v written to their page",
     "gate_up": "h = silu(Wg x) * (Wu x)",
@@ -66,13 +66,14 @@ class ForwardContext:
     def _function(self, phase: Phase, i: int) -> dict[str, Any]:
         c = self.config
         specs = [lin.kernels[i] for lin in phase.linears]
+        batch = _CLASSES[i]
         sources = self._sources(phase)
         head_units = c.head_dim // 16 // phase.linears[0].panels_per_unit
         group = c.n_heads // c.n_kv_heads
         return {
             "kind": phase.kind,
-            "batch": specs[0].batch,
-            "c_name": linear_name(phase, specs[0].batch, self.tp.target),
+            "batch": batch,
+            "c_name": linear_name(phase, batch, self.tp.target),
             "title": _TITLES[phase.kind] + (", quantized at once" if phase.kind == "gate_up" and phase.quantize else ""),
             "used_by": phase.tensor,
             "linears": [self._linear(lin, spec, sources) for lin, spec in zip(phase.linears, specs, strict=True)],
@@ -90,10 +91,20 @@ class ForwardContext:
             "q_scale": f32_literal(1.0 / math.sqrt(c.head_dim)),
         }
 
-    @staticmethod
-    def _classes(phase: Phase) -> range:
-        """Indices of the batch classes that a phase can meet: two terms are two rows, so that M = 1 does not occur."""
-        return range(phase.terms - 1, len(phase.linears[0].kernels))
+    def _classes(self, phase: Phase) -> list[int]:
+        """Indices of the batch classes that a phase can meet: two terms are two rows, so that M = 1 does not occur; gemm does not
+        where tiles follow small at once."""
+        found = [0, 1] if phase.terms == 1 else [1]
+        if not 0 < phase.tiles_from <= self.tp.target.small_max + 1:
+            found.append(2)
+        return [*found, 3] if phase.tiles_from else found
+
+    def _calls(self, phase: Phase) -> list[dict[str, str]]:
+        """The functions of a phase's classes, each with the test that chooses it, in ascending order of rows."""
+        found = self._classes(phase)
+        tests = {0: "p->M == 1", 1: "p->M <= SMALL_MAX", 2: f"p->M < {phase.tiles_from}"}
+        guards = ["else " if i == found[-1] else f"{'else ' if i != found[0] else ''}if ({tests[i]}) " for i in found]
+        return [{"guard": g, "name": linear_name(phase, _CLASSES[i], self.tp.target)} for g, i in zip(guards, found, strict=True)]
 
     def _group_units(self, panels_per_unit: int) -> int:
         """Work items of the q, k and v of one kv head."""
@@ -140,11 +151,7 @@ class ForwardContext:
             d["c_name"] = self._attention(phase)["c_name"]
         else:
             d["argument"] = self._argument(phase)
-            used = [phase.linears[0].kernels[i] for i in self._classes(phase)]
-            guards = [_GUARDS[spec.batch] for spec in used]
-            guards[0] = guards[0].removeprefix("else ")
-            names = [linear_name(phase, spec.batch, self.tp.target) for spec in used]
-            d["calls"] = [{"guard": g, "name": n} for g, n in zip(guards, names, strict=True)]
+            d["calls"] = self._calls(phase)
         return d
 
     def functions(self) -> list[dict[str, Any]]:
@@ -180,6 +187,7 @@ class ForwardContext:
         ]
         return {
             "isa": self.tp.target.isa,
+            "small_max": self.tp.target.small_max,
             "buffers": buffers,
             "functions": self.functions(),
             "kinds": [{"index": k.index, "phases": [self.phase(p) for p in k.phases]} for k in self.tp.kinds],

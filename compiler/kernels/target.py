@@ -10,7 +10,7 @@ from typing import Any
 
 from infc.errors import InputError
 
-CLASSES = ("gemv", "small", "gemm")
+CLASSES = ("gemv", "small", "gemm", "tiles")
 
 
 @dataclass(frozen=True)
@@ -34,13 +34,18 @@ class Target:
     small_max: int
     rates: tuple[tuple[str, Rate], ...]
 
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The batch classes that this target has kernels for."""
+        return tuple(c for c, _ in self.rates)
+
     def rate(self, batch_class: str) -> Rate:
         """The measured limits for a batch class."""
         return dict(self.rates)[batch_class]
 
 
 def _parse(data: dict[str, Any]) -> Target:
-    rates = tuple((c, Rate(**data["rates"][c])) for c in CLASSES)
+    rates = tuple((c, Rate(**data["rates"][c])) for c in CLASSES if c in data["rates"])
     return Target(
         name=data["name"],
         isa=data["isa"],

@@ -9,12 +9,15 @@ from infc.frontend.config import ModelConfig
 from infc.ir import ops as o
 from infc.ir.graph import Graph
 from infc.kernels.spec import KernelSpec, candidates
-from infc.kernels.target import CLASSES, Target
+from infc.kernels.target import Target
 from infc.options import CompileOptions
 from infc.plan.buffers import assign_buffers, buffer_name, tile_bytes
 from infc.plan.kv import plan_kv
 from infc.plan.layout import LayoutBuilder, n_panels, panel_bytes, place, unit_panels
 from infc.plan.plan import LayerKind, LayerRun, LinearPlan, Phase, Plan, RopePlacement, TargetPlan
+
+
+_MANY_ROWS = 512  # a prefill chunk, for which kernels of the largest class are compared
 
 
 def _check_shapes(c: ModelConfig) -> None:
@@ -33,23 +36,42 @@ class _Chooser:
         self.seen: set[tuple[str, str, int, int]] = set()
 
     def choose(self, role: str, w: o.Weight) -> tuple[KernelSpec, ...]:
+        """gemv, small and gemm; on a target with tiles then what is best for many rows: tiles, or gemm once more."""
         specs = candidates(w.type, self.target)
-        chosen = []
-        sample = {"gemv": 1, "small": 4, "gemm": 64}
+        first_gemm = self.target.small_max + 1
         fresh = (role, w.type, w.n, w.k) not in self.seen
         self.seen.add((role, w.type, w.n, w.k))
         if fresh:
             self.notes.append(f"{role} {w.type}[{w.n},{w.k}]")
-        for batch in CLASSES:
-            m = sample[batch]
-            usable = [s for s in specs if s.rejects(m) is None]
+        chosen = []
+        for batch in self.target.classes:
+            m = {"gemv": 1, "small": 4, "gemm": first_gemm, "tiles": _MANY_ROWS}[batch]
+            usable = [s for s in specs if s.rejects(m) is None and (batch == "tiles" or s.batch != "tiles")]
             best = min(usable, key=lambda s: s.cost(w.n, w.k, m))
             chosen.append(best)
             if fresh:
                 us = best.cost(w.n, w.k, m) * 1e6
                 self.notes.append(f"  M={m}: {best.c_function}, {best.weight_bytes(w.n, w.k)} bytes, {w.n * w.k * m} MACs, {us:.1f} us")
-                self.notes += [f"    not {s.c_function}: {s.rejects(m)}" for s in specs if s.rejects(m) is not None]
+                for s in specs:
+                    reason = s.rejects(m)
+                    if reason is None and s in usable and s is not best:
+                        reason = f"{s.cost(w.n, w.k, m) * 1e6:.1f} us"
+                    if reason is not None:
+                        self.notes.append(f"    not {s.c_function}: {reason}")
         return tuple(chosen)
+
+    def tiles_from(self, linears: tuple[LinearPlan, ...]) -> int:
+        """Rows from which the last kernels of a phase beat gemm, by cost; 0: never, or the target has no tiles."""
+        if all(lin.kernels[-1].batch != "tiles" for lin in linears):
+            return 0
+
+        def cost(i: int, m: int) -> float:
+            return sum(lin.kernels[i].cost(lin.n, lin.k, m) for lin in linears)
+
+        found = next((m for m in range(self.target.small_max + 1, _MANY_ROWS) if cost(-1, m) <= cost(-2, m)), 0)
+        if found:
+            self.notes.append(f"{'+'.join(lin.role for lin in linears)}: tiles from M={found}")
+        return found
 
 
 class _Planner:
@@ -179,7 +201,11 @@ def build_plan(graph: Graph, options: CompileOptions, targets: tuple[Target, ...
 
         def phases(ops: list[o.Op], planner: _Planner = planner) -> tuple[Phase, ...]:
             found = (planner.phase(op, *placed[id(op)]) for op in ops)
-            return tuple(p for p in found if p is not None)
+            return tuple(
+                replace(p, tiles_from=planner.chooser.tiles_from(p.linears) if p.linears and p.kind != "embed" else 0)
+                for p in found
+                if p is not None
+            )
 
         prologue = phases(before)
         kinds: list[LayerKind] = []

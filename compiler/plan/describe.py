@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from infc.plan.memory import align
 from infc.plan.plan import Plan
 
-GEMM_SCRATCH_BYTES = 32 * 640  # INFC_GEMM_SCRATCH_BYTES of runtime_c/infc_forward_sizes.h; a test compares the two
+GEMM_SCRATCH_BYTES = 48 * 640  # INFC_GEMM_SCRATCH_BYTES of runtime_c/infc_forward_sizes.h; a test compares the two
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,11 @@ from infc.plan.memory import ArenaPlan
 PAGE_ALIGN = 4096
 
 
+def padded(rows: int) -> int:
+    """``rows`` in whole tiles of sixteen: how q8 values of many rows are laid out."""
+    return -(-rows // 16) * 16
+
+
 @dataclass(frozen=True)
 class PanelPlacement:
     """Where the panels of one matrix go: panel p at ``offset + (p // per_unit) * unit_stride + (p % per_unit) * panel_bytes``.
@@ -69,7 +74,7 @@ class Buffer:
         """Bytes for ``rows`` rows; a q8 value is int8 (rows, width), then d, s and ds (rows, width / 32) of 4 bytes."""
         if self.dtype == "f32":
             return self.rows * self.width * 4
-        rows = self.rows * self.terms
+        rows = padded(self.rows) * self.terms
         return rows * self.width + 3 * rows * (self.width // 32) * 4
 
     @property
@@ -87,7 +92,7 @@ class LinearPlan:
     n: int
     k: int
     source: str  # buffer read
-    kernels: tuple[KernelSpec, ...]
+    kernels: tuple[KernelSpec, ...]  # gemv, small, gemm; and, on a target with tiles, what runs in their place
     panels_per_unit: int
     unit_offset: int
 
@@ -107,6 +112,7 @@ class Phase:
     tensor: str = ""  # for comments: which tensors, as blk.*.name
     quantize: bool = False  # the epilogue writes q8
     terms: int = 1  # int8 terms of a norm's result, or of the head's input
+    tiles_from: int = 0  # rows from which the last kernel of each linear is the cheaper one; 0: there is no such kernel
 
 
 @dataclass(frozen=True)
@@ -172,6 +178,11 @@ class Plan:
     tile_bytes: int
     kv: KvPlan
     targets: tuple[TargetPlan, ...]
+
+    @property
+    def padded_rows(self) -> int:
+        """Rows that a q8 buffer of ``max_rows`` rows holds."""
+        return padded(self.max_rows)
 
     def buffer(self, name: str) -> Buffer:
         """The buffer called ``name``."""

@@ -13,7 +13,7 @@ from infc.toolchain import process
 from infc.toolchain.cc import Compiler
 
 # The compiler's builtin names one feature differently and does not know f16c (every CPU with AVX2 has it).
-_BUILTIN = {"avx512_vnni": "avx512vnni"}
+_BUILTIN = {"avx512_vnni": "avx512vnni", "amx_tile": "amx-tile", "amx_int8": "amx-int8"}
 _UNKNOWN_TO_BUILTIN = ("f16c",)
 
 
@@ -26,9 +26,12 @@ def requires(name: str) -> tuple[str, ...]:
 def cpu() -> tuple[str, frozenset[str]]:
     """(microarchitecture, features) of this host."""
     import archspec.cpu
+    from archspec.cpu.detect import detected_info
 
+    # A host is named after the nearest microarchitecture and has that one's features; what it has beyond (AMX, on a virtual machine
+    # that hides something else) is in the raw list only.
     host = archspec.cpu.host()
-    return host.name, frozenset(host.features)
+    return host.name, frozenset(host.features) | frozenset(detected_info().features)
 
 
 def missing(name: str) -> tuple[str, ...]:

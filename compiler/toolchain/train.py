@@ -15,7 +15,7 @@ from infc.toolchain.build import Builder, SkipProfile, Train
 _TIMEOUT_S = 150
 # Bytes of weights an instrumented single-thread run gets through in a few seconds, by instruction set. It bounds the number of
 # tokens by the size of the model and not by the clock, which would make the profile, and so the program, differ between runs.
-_BUDGET = {"scalar": 1.5e9, "avx2": 16e9, "avx512": 24e9}
+_BUDGET = {"scalar": 1.5e9, "avx2": 16e9, "avx512": 24e9, "amx": 24e9}
 _MIN_TOKENS, _MAX_TOKENS = 24, 160  # at least one panel of rows for the large class
 _CHARS_PER_TOKEN = 4
 

@@ -41,7 +41,7 @@ def every_sequence_is_given_back(llm: Model) -> Iterator[None]:
 def test_info(llm: Model) -> None:
     assert (llm.info.dim, llm.info.n_layers, llm.info.n_heads, llm.info.n_kv_heads) == (64, 2, 4, 2)
     assert llm.info.threads == 1
-    assert llm.info.isa in ("scalar", "avx2", "avx512")
+    assert llm.info.isa in ("scalar", "avx2", "avx512", "amx")
     assert llm.meta["arch"] == "llama"
     llm.verify()
 

@@ -24,7 +24,7 @@ PASSAGE = Path(__file__).parents[1] / "data" / "passage.txt"
 LENGTHS = (1, 7, 64, 300, 1000)
 THREADS = (1, 2, 3)
 CHUNKS = (1, 7, 64, 512)
-ISAS = ("scalar", "avx2", "avx512")
+ISAS = ("scalar", "avx2", "avx512", "amx")
 
 
 def _digest(logits: np.ndarray) -> str:

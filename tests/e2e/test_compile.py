@@ -105,7 +105,7 @@ def same_logits(a: Artifact, b: Artifact) -> bool:
 
 def test_one_program_for_all_targets(tiny_llama: Tiny, compiled: Callable[..., Artifact]) -> None:
     """A fat program holds one weight section and gives the same bits whichever part runs."""
-    artifact = compiled(tiny_llama(**ONE), name="fat", target="scalar,avx2,avx512", lto=False)
+    artifact = compiled(tiny_llama(**ONE), name="fat", target="scalar,avx2,avx512,amx", lto=False)
     seen = set()
     for isa in host.runnable():
         with artifact.load(threads=2, isa=isa) as llm:
@@ -117,7 +117,7 @@ def test_one_program_for_all_targets(tiny_llama: Tiny, compiled: Callable[..., A
 
 
 def test_a_target_this_cpu_lacks_builds_and_refuses(tiny_llama: Tiny, compiled: Callable[..., Artifact]) -> None:
-    lacking = [t for t in ("avx2", "avx512") if host.missing(t)]
+    lacking = [t for t in ("avx2", "avx512", "amx") if host.missing(t)]
     if not lacking:
         pytest.skip("this CPU runs every target")
     artifact = compiled(tiny_llama(**ONE), name="m", target=lacking[-1], pgo=True)
@@ -175,7 +175,7 @@ def test_hostile_strings_change_no_byte_of_c(tmp_path: Path, tiny_llama: Tiny) -
     good = tiny_llama(name="tiny llama")
     evil = tiny_llama(name='"*/%n$(x)\\')
     for name, path in (("good", good), ("evil", evil)):
-        infc.compile(path, out=tmp_path / name, name="m", stop_after="emit", target="scalar,avx2,avx512")
+        infc.compile(path, out=tmp_path / name, name="m", stop_after="emit", target="scalar,avx2,avx512,amx")
     assert digests(tmp_path / "good" / "src") == digests(tmp_path / "evil" / "src")
 
 

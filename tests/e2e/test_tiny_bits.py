@@ -29,7 +29,7 @@ N = 70  # three pages, and a batch in the large class; f16 keys and values alone
 
 def targets(name: str) -> str:
     """All that this host runs; one model is compiled for AVX-512 even where it cannot run."""
-    return "scalar,avx2,avx512" if name == "mixed" else ",".join(host.runnable())
+    return "scalar,avx2,avx512,amx" if name == "mixed" else ",".join(host.runnable())
 
 
 def _ids(vocab: int, n: int = N) -> list[int]:

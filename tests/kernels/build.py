@@ -8,19 +8,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import archspec.cpu
 import cffi
 import numpy as np
 
 from infc.kernels.spec import registry
 from infc.kernels.target import load_targets
+from infc.toolchain import host
 
 HERE = Path(__file__).parent
 RUNTIME = HERE.parent.parent / "runtime_c"
 COMMON = ("-std=c11", "-fPIC", "-shared", "-Wall", "-Wextra", "-Werror", "-ffp-contract=off", f"-I{RUNTIME}", f"-I{HERE}")
 
 CDEF = """
-typedef struct infc_q8 { int8_t *q; float *d; int32_t *s; float *ds; } infc_q8;
+typedef struct infc_q8 { int8_t *q; float *d; int32_t *s; float *ds; int tiled; } infc_q8;
+int t_tiles(void);
 int t_scratch_bytes(void);
 void t_exp(const float *x, float *y, int n);
 void t_sigmoid(const float *x, float *y, int n);
@@ -92,16 +93,17 @@ class Build:
 def host_has(isa: str) -> bool:
     """Whether this CPU runs the target."""
     target = next(t for t in load_targets() if t.isa == isa)
-    features = archspec.cpu.host().features
-    return all(f in features for f in target.requires)
+    return not host.missing(target.name)
 
 
 def builds() -> list[Build]:
-    """The builds that this machine can run: scalar first, AVX-512 emulated where the CPU lacks it, clang where it is installed."""
+    """The builds to test: scalar first, AVX-512 emulated where the CPU lacks it, clang where it is installed. Tests of amx skip on a
+    CPU without tiles, visibly: see ``libraries``."""
     found = [Build("scalar", "gcc", "-O1")]
     if host_has("avx2"):
         found.append(Build("avx2", "gcc", "-O3"))
     found.append(Build("avx512", "gcc", "-O3") if host_has("avx512") else Build("avx512", "gcc", "-O1", emulated=True))
+    found.append(Build("amx", "gcc", "-O3"))
     if shutil.which("clang"):
         found.append(Build("scalar", "clang", "-O1"))
         if host_has("avx2"):

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.kernels.build import Build, builds, ffi, finish, start
+from tests.kernels.build import Build, builds, ffi, finish, host_has, start
 
 BUILDS = builds()
 
@@ -41,7 +41,15 @@ def oracle(libraries: dict[Build, Any]) -> Any:
     return libraries[BUILDS[0]]
 
 
+def usable(build: Build, libraries: dict[Build, Any]) -> Any:
+    """The build's library; a test of AMX skips where the CPU has no tiles or the kernel does not grant them."""
+    library = libraries[build]
+    if build.isa == "amx" and not (host_has("amx") and library.t_tiles()):
+        pytest.skip("this machine has no AMX tiles")
+    return library
+
+
 @pytest.fixture(params=BUILDS, ids=lambda b: b.name)
 def lib(request: pytest.FixtureRequest, libraries: dict[Build, Any]) -> Any:
     """Each build in turn."""
-    return libraries[request.param]
+    return usable(request.param, libraries)

@@ -1,4 +1,5 @@
 // Every function of the kernel headers, out of line, for tests/kernels to call through cffi. One library per ISA.
+#define _GNU_SOURCE
 #include "infc_attention.h"
 #include "infc_epilogue.h"
 #include "infc_linear.h"
@@ -36,6 +37,23 @@
         linear_##F##_f32_gemm(w, n, K, (const float *)x, M, y, s);                                                                       \
     }                                                                                                                                    \
     void t_embed_##F##_row(const uint8_t *w, int K, int token, float *out) { embed_##F##_row(w, K, token, out); }
+
+#if defined(INFC_ISA_AMX)
+#include <sys/syscall.h>
+#include <unistd.h>
+#define TILES(F)                                                                                                                         \
+    void t_linear_##F##_q8_tiles(const uint8_t *w, int n, int K, const void *x, int M, float *y, void *s)                                \
+    {                                                                                                                                    \
+        linear_##F##_q8_tiles(w, n, K, (const infc_q8 *)x, M, y, s);                                                                     \
+    }
+TILES(q4_0)
+TILES(q4_1)
+TILES(q5_0)
+TILES(q5_1)
+TILES(q8_0)
+// Whether the kernel grants this process its tiles
+int t_tiles(void) { return syscall(SYS_arch_prctl, 0x1023, 18) == 0; }
+#endif
 
 Q8(q4_0)
 Q8(q4_1)

@@ -65,6 +65,15 @@ class Activations:
         return fold(fma(a[..., 16:], b[..., 16:], a[..., :16] * b[..., :16]))
 
 
+def tiled(blocks: NDArray[Any]) -> NDArray[Any]:
+    """(M, blocks, ...) in tiles of sixteen rows, (M / 16, blocks, 16, ...); rows that do not exist hold the largest values there are."""
+    m = len(blocks)
+    fill = np.nan if blocks.dtype.kind == "f" else np.iinfo(blocks.dtype).max
+    whole = np.full((-(-m // 16) * 16, *blocks.shape[1:]), fill, blocks.dtype)
+    whole[:m] = blocks
+    return np.ascontiguousarray(whole.reshape(-1, 16, *blocks.shape[1:]).swapaxes(1, 2))
+
+
 def decode(type: str, raw: NDArray[np.uint8]) -> tuple[NDArray[np.int32], F32, F32]:
     """ggml's blocks (n, row bytes) -> q (n, blocks, 32) with its zero point taken off, d and m (n, blocks): weight = q d + m."""
     b = raw.reshape(len(raw), -1, FORMATS[type].raw_bytes)

@@ -11,17 +11,17 @@ import pytest
 
 from tests.kernels.build import Build
 
-NATIVE = [Build("avx512", cc, level) for cc in ("gcc", "clang") for level in ("-O1",) if shutil.which(cc)]
+NATIVE = [Build(isa, cc, "-O1") for isa in ("avx512", "amx") for cc in ("gcc", "clang") if shutil.which(cc)]
 # one instruction that a target is chosen for, and none that it may not have
-USES = {"avx512": ("vpdpbusd", "zmm")}
+USES = {"avx512": ("vpdpbusd", "zmm"), "amx": ("tdpbssd", "tileloadd")}
 
 
 @pytest.mark.parametrize("build", NATIVE, ids=lambda b: b.name)
-def test_avx512_builds_natively(build: Build, tmp_path: Path) -> None:
+def test_wide_targets_build_natively(build: Build, tmp_path: Path) -> None:
     out = tmp_path / "native.so"
     subprocess.run(build.command(out), check=True, capture_output=True, text=True)
     code = subprocess.run(["objdump", "-d", str(out)], check=True, capture_output=True, text=True).stdout
-    for word in USES["avx512"]:
+    for word in USES[build.isa]:
         assert word in code
 
 

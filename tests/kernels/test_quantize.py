@@ -13,14 +13,16 @@ from tests.kernels.guard import guarded, poisoned
 from tests.kernels.test_linear import random_activations
 
 
-def q8_buffer(m: int, k: int) -> tuple[Any, list[np.ndarray[Any, Any]]]:
-    parts = [poisoned((m, k), np.int8)] + [poisoned((m, k // 32), t) for t in (np.float32, np.int32, np.float32)]
-    return ffi.new("infc_q8 *", [c(p) for p in parts]), parts
+def q8_buffer(m: int, k: int, tiled: bool = False) -> tuple[Any, list[np.ndarray[Any, Any]]]:
+    """An infc_q8 of m rows and its arrays, (m, blocks, ...); tiled, (m / 16, blocks, 16, ...)."""
+    blocks = (-(-m // 16), k // 32, 16) if tiled else (m, k // 32)
+    parts = [poisoned((*blocks, 32), np.int8)] + [poisoned(blocks, t) for t in (np.float32, np.int32, np.float32)]
+    return ffi.new("infc_q8 *", [*(c(p) for p in parts), tiled]), parts
 
 
 def check(parts: list[np.ndarray[Any, Any]], x: np.ndarray[Any, Any]) -> None:
     a = ref.Activations(x)
-    np.testing.assert_array_equal(parts[0], a.q.reshape(len(x), -1))
+    np.testing.assert_array_equal(parts[0], a.q)
     for got, expected in zip(parts[1:], (a.d, a.s, a.ds), strict=True):
         np.testing.assert_array_equal(got, expected)
 
@@ -49,6 +51,19 @@ def test_quantize(k: int, lib: Any) -> None:
     for m in range(len(x)):
         lib.t_quantize_row(c(guarded(x[m])), k, q8, m)
     check(parts, x)
+
+
+def test_quantize_into_tiles(lib: Any) -> None:
+    """Rows that do not fill the last tile: the rest of it stays as it was."""
+    x = np.concatenate([special_rows(64)] * 3)[:33]
+    q8, parts = q8_buffer(len(x), 64, tiled=True)
+    before = [p.copy() for p in parts]
+    for m in range(len(x)):
+        lib.t_quantize_row(c(guarded(x[m])), 64, q8, m)
+    rows = [p.swapaxes(1, 2).reshape(-1, *p.shape[1:2], *p.shape[3:]) for p in parts]
+    check([p[: len(x)] for p in rows], x)
+    for got, was in zip(parts, before, strict=True):
+        np.testing.assert_array_equal(got[2, :, 1:], was[2, :, 1:])
 
 
 @pytest.mark.parametrize("k", [1, 15, 16, 17, 64, 576])

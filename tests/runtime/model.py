@@ -23,10 +23,11 @@ int infc_mask_get(infc_cpu_mask *out);
 int infc_quota_cpus(const char *root);
 int infc_physical_cores(const char *root, const infc_cpu_mask *mask);
 typedef struct infc_cpu_regs {
-    uint32_t max_leaf, leaf1_ecx, leaf7_ebx, leaf7_ecx;
+    uint32_t max_leaf, leaf1_ecx, leaf7_ebx, leaf7_ecx, leaf7_edx, tiles_granted;
     uint64_t xcr0;
 } infc_cpu_regs;
 infc_cpu_regs infc_cpu_read(void);
+void infc_cpu_request_tiles(infc_cpu_regs *regs);
 uint32_t infc_cpu_features(const infc_cpu_regs *regs);
 const char *infc_cpu_missing(const infc_cpu_regs *regs, uint32_t requires_cpu);
 const char *infc_cpu_target(const infc_cpu_regs *regs);

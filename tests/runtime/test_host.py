@@ -12,13 +12,15 @@ from tests.runtime import harness
 from tests.runtime.harness import EHOST, EINPUT
 from tests.runtime.model import Runtime, RuntimeFailure
 
-AVX2, AVX512 = 1, 2
+AVX2, AVX512, AMX = 1, 2, 4
 OSXSAVE = 1 << 27
 HASWELL = {
     "max_leaf": 13,
     "leaf1_ecx": OSXSAVE | 1 << 28 | 1 << 12 | 1 << 29,
     "leaf7_ebx": 1 << 5,
     "leaf7_ecx": 0,
+    "leaf7_edx": 0,
+    "tiles_granted": 0,
     "xcr0": 7,
 }
 ICELAKE = {
@@ -27,6 +29,7 @@ ICELAKE = {
     "leaf7_ecx": 1 << 11,
     "xcr0": 0xE7,
 }
+SAPPHIRE_RAPIDS = {**ICELAKE, "leaf7_edx": 1 << 24 | 1 << 25, "tiles_granted": 1, "xcr0": 0x600E7}
 
 
 def regs(runtime: Runtime, base: dict[str, int], **clear: int):
@@ -39,14 +42,15 @@ def missing(runtime: Runtime, r, requires: int) -> str | None:
 
 
 def test_features(runtime) -> None:
+    assert runtime.lib.infc_cpu_features(regs(runtime, SAPPHIRE_RAPIDS)) == AVX2 | AVX512 | AMX
     assert runtime.lib.infc_cpu_features(regs(runtime, ICELAKE)) == AVX2 | AVX512
     assert runtime.lib.infc_cpu_features(regs(runtime, HASWELL)) == AVX2
     assert runtime.lib.infc_cpu_features(runtime.ffi.new("infc_cpu_regs *")) == 0
     targets = [
         runtime.ffi.string(runtime.lib.infc_cpu_target(regs(runtime, r)))
-        for r in (ICELAKE, HASWELL, dict.fromkeys(HASWELL, 0))
+        for r in (SAPPHIRE_RAPIDS, ICELAKE, HASWELL, dict.fromkeys(HASWELL, 0))
     ]
-    assert targets == [b"avx512", b"avx2", b"scalar"]
+    assert targets == [b"amx", b"avx512", b"avx2", b"scalar"]
 
 
 @pytest.mark.parametrize(
@@ -68,6 +72,32 @@ def test_one_missing_part_of_avx512_is_named(runtime, clear: dict[str, int], nam
     r = regs(runtime, ICELAKE, **clear)
     assert missing(runtime, r, AVX512) == names
     assert not runtime.lib.infc_cpu_features(r) & AVX512
+
+
+@pytest.mark.parametrize(
+    ("clear", "names"),
+    [
+        ({"leaf7_edx": 1 << 24}, "AMX-TILE"),
+        ({"leaf7_edx": 1 << 25}, "AMX-INT8"),
+        ({"xcr0": 1 << 17}, "the operating system's support for AMX tiles"),
+        ({"xcr0": 1 << 18}, "the operating system's support for AMX tiles"),
+        ({"tiles_granted": 1}, "the kernel's permission to use AMX tiles"),
+    ],
+)
+def test_one_missing_part_of_amx_is_named(runtime, clear: dict[str, int], names: str) -> None:
+    r = regs(runtime, SAPPHIRE_RAPIDS, **clear)
+    assert missing(runtime, r, AVX512 | AMX) == names
+    assert runtime.lib.infc_cpu_features(r) == AVX2 | AVX512
+
+
+def test_tiles_are_asked_for_and_the_answer_is_the_kernels(runtime) -> None:
+    """A CPU without tiles is not asked about; one with them answers as /proc/cpuinfo says."""
+    none = regs(runtime, ICELAKE)
+    runtime.lib.infc_cpu_request_tiles(none)
+    assert none.tiles_granted == 0
+    r = runtime.ffi.new("infc_cpu_regs *", runtime.lib.infc_cpu_read())
+    runtime.lib.infc_cpu_request_tiles(r)
+    assert bool(r.tiles_granted) == (" amx_tile" in Path("/proc/cpuinfo").read_text())
 
 
 def test_avx2_needs_the_operating_system_too(runtime) -> None:

@@ -32,7 +32,7 @@ def refused(argv: list[str], capsys: Capture, status: int = 2) -> str:
 @pytest.mark.parametrize(
     ("argv", "says"),
     [
-        (["compile", "x.gguf", "--target", "amx"], "target amx is not available in this version"),
+        (["compile", "x.gguf", "--target", "neon"], "target neon is not available in this version"),
         (["compile", "x.gguf", "--target", "neon"], "target neon is not available in this version"),
         (["compile", "x.gguf", "--target", "avx2,avx2"], "once"),
         (["compile", "x.gguf", "--target", "native,avx2"], "native stands alone"),

@@ -20,9 +20,9 @@ def test_scratch_is_what_the_header_says() -> None:
 
 
 def test_arena_is_what_the_program_says(tiny_artifact: Artifact, tiny_llama: Callable[..., Path]) -> None:
-    _, plan = _plan(tiny_llama(), ("avx2",))
     with tiny_artifact.load(threads=1) as model:
         info = model.info
+        _, plan = _plan(tiny_llama(), (info.isa,))
         assert info.weights_bytes == plan.layout.size
         assert info.kv_bytes == plan.kv.pool_bytes
         need = memory_need(plan, info.n_ctx, 1, 1)

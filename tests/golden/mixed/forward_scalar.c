@@ -6,6 +6,8 @@
 #include "infc_forward.h"
 #include "program.h"
 
+enum { SMALL_MAX = 15 };  // rows up to which the weights go past all rows at once; more are laid out in tiles
+
 typedef struct pass {
     const infc_batch *b;
     struct infc_team *team;
@@ -15,14 +17,14 @@ typedef struct pass {
     infc_ready *ready;  // (N_KV_HEADS)
     float *x;  // (M, 64)
     float *rope;  // (M, 32)
-    infc_q8 attn_norm_q8;  // (M, 64), this thread's own while M <= SMALL_ROWS
+    infc_q8 attn_norm_q8;  // (M, 64), this thread's own while M <= SMALL_MAX
     float *q_rope;  // (M, 64)
     float *attn;  // (M, 64)
-    infc_q8 attn_q8;  // (M, 64), this thread's own while M <= SMALL_ROWS
-    float *ffn_norm;  // (M, 64), this thread's own while M <= SMALL_ROWS
-    infc_q8 ffn_norm_q8;  // (M, 64), this thread's own while M <= SMALL_ROWS
+    infc_q8 attn_q8;  // (M, 64), this thread's own while M <= SMALL_MAX
+    float *ffn_norm;  // (M, 64), this thread's own while M <= SMALL_MAX
+    infc_q8 ffn_norm_q8;  // (M, 64), this thread's own while M <= SMALL_MAX
     float *h;  // (M, 96)
-    float *attn_norm;  // (M, 64), this thread's own while M <= SMALL_ROWS
+    float *attn_norm;  // (M, 64), this thread's own while M <= SMALL_MAX
     infc_q8 h_q8;  // (M, 96)
     float *hidden;  // (M, 64)
     infc_q8 hidden_q8x2;  // (2 M, 64)
@@ -818,7 +820,7 @@ static void gemm_q4_1_q8__scalar_r16__n320_k64(const pass *p, const uint8_t *w, 
 static void layer_0(pass *p, const uint8_t *w, int layer)
 {
     // attn_norm_q8: every thread for itself while that costs less than a barrier
-    if (p->M <= SMALL_ROWS) {
+    if (p->M <= SMALL_MAX) {
         for (int m = 0; m < p->M; m++) rmsnorm_q8_row(p->x + (size_t)m * 64, (const float *)(w + 0), 0x1.4f8b58p-17f, 64, &p->attn_norm_q8, m);
     } else {
         for (int m = infc_share(p->M, p->t, p->T); m < infc_share(p->M, p->t + 1, p->T); m++)
@@ -827,13 +829,13 @@ static void layer_0(pass *p, const uint8_t *w, int layer)
     }
 
     if (p->M == 1) gemv3_q4_0_q4_1_q8_0_q8_rope_kv__scalar_r16__n128_k64(p, w + 256, &p->attn_norm_q8, layer);
-    else if (p->M <= SMALL_ROWS) small3_q4_0_q4_1_q8_0_q8_rope_kv__scalar_r16__n128_k64(p, w + 256, &p->attn_norm_q8, layer);
+    else if (p->M <= SMALL_MAX) small3_q4_0_q4_1_q8_0_q8_rope_kv__scalar_r16__n128_k64(p, w + 256, &p->attn_norm_q8, layer);
     else gemm3_q4_0_q4_1_q8_0_q8_rope_kv__scalar_r16__n128_k64(p, w + 256, &p->attn_norm_q8, layer);
 
     attention_f16__scalar_p32__h16_g2(p, layer);
     infc_barrier(p->team, p->t);
     // attn_q8: every thread for itself while that costs less than a barrier
-    if (p->M <= SMALL_ROWS) {
+    if (p->M <= SMALL_MAX) {
         for (int m = 0; m < p->M; m++) quantize_q8_row(p->attn + (size_t)m * 64, 64, &p->attn_q8, m);
     } else {
         for (int m = infc_share(p->M, p->t, p->T); m < infc_share(p->M, p->t + 1, p->T); m++)
@@ -842,12 +844,12 @@ static void layer_0(pass *p, const uint8_t *w, int layer)
     }
 
     if (p->M == 1) gemv_q5_0_q8_residual__scalar_r16__n64_k64(p, w + 6016, &p->attn_q8);
-    else if (p->M <= SMALL_ROWS) small_q5_0_q8_residual__scalar_r16__n64_k64(p, w + 6016, &p->attn_q8);
+    else if (p->M <= SMALL_MAX) small_q5_0_q8_residual__scalar_r16__n64_k64(p, w + 6016, &p->attn_q8);
     else gemm_q5_0_q8_residual__scalar_r16__n64_k64(p, w + 6016, &p->attn_q8);
     infc_barrier(p->team, p->t);
 
     // ffn_norm: every thread for itself while that costs less than a barrier
-    if (p->M <= SMALL_ROWS) {
+    if (p->M <= SMALL_MAX) {
         for (int m = 0; m < p->M; m++) rmsnorm_row(p->x + (size_t)m * 64, (const float *)(w + 8832), 0x1.4f8b58p-17f, 64, p->ffn_norm + (size_t)m * 64);
     } else {
         for (int m = infc_share(p->M, p->t, p->T); m < infc_share(p->M, p->t + 1, p->T); m++)
@@ -856,7 +858,7 @@ static void layer_0(pass *p, const uint8_t *w, int layer)
     }
 
     // ffn_norm_q8: every thread for itself while that costs less than a barrier
-    if (p->M <= SMALL_ROWS) {
+    if (p->M <= SMALL_MAX) {
         for (int m = 0; m < p->M; m++) rmsnorm_q8_row(p->x + (size_t)m * 64, (const float *)(w + 8832), 0x1.4f8b58p-17f, 64, &p->ffn_norm_q8, m);
     } else {
         for (int m = infc_share(p->M, p->t, p->T); m < infc_share(p->M, p->t + 1, p->T); m++)
@@ -865,12 +867,12 @@ static void layer_0(pass *p, const uint8_t *w, int layer)
     }
 
     if (p->M == 1) gemv2_q4_0_f32_q8_f32_swiglu__scalar_r16__n96_k64(p, w + 9088, &p->ffn_norm_q8, p->ffn_norm);
-    else if (p->M <= SMALL_ROWS) small2_q4_0_f32_q8_f32_swiglu__scalar_r16__n96_k64(p, w + 9088, &p->ffn_norm_q8, p->ffn_norm);
+    else if (p->M <= SMALL_MAX) small2_q4_0_f32_q8_f32_swiglu__scalar_r16__n96_k64(p, w + 9088, &p->ffn_norm_q8, p->ffn_norm);
     else gemm2_q4_0_f32_q8_f32_swiglu__scalar_r16__n96_k64(p, w + 9088, &p->ffn_norm_q8, p->ffn_norm);
     infc_barrier(p->team, p->t);
 
     if (p->M == 1) gemv_f32_f32_residual__scalar_r16__n64_k96(p, w + 37120, p->h);
-    else if (p->M <= SMALL_ROWS) small_f32_f32_residual__scalar_r16__n64_k96(p, w + 37120, p->h);
+    else if (p->M <= SMALL_MAX) small_f32_f32_residual__scalar_r16__n64_k96(p, w + 37120, p->h);
     else gemm_f32_f32_residual__scalar_r16__n64_k96(p, w + 37120, p->h);
     infc_barrier(p->team, p->t);
 
@@ -879,7 +881,7 @@ static void layer_0(pass *p, const uint8_t *w, int layer)
 static void layer_1(pass *p, const uint8_t *w, int layer)
 {
     // attn_norm: every thread for itself while that costs less than a barrier
-    if (p->M <= SMALL_ROWS) {
+    if (p->M <= SMALL_MAX) {
         for (int m = 0; m < p->M; m++) rmsnorm_row(p->x + (size_t)m * 64, (const float *)(w + 0), 0x1.4f8b58p-17f, 64, p->attn_norm + (size_t)m * 64);
     } else {
         for (int m = infc_share(p->M, p->t, p->T); m < infc_share(p->M, p->t + 1, p->T); m++)
@@ -888,7 +890,7 @@ static void layer_1(pass *p, const uint8_t *w, int layer)
     }
 
     // attn_norm_q8: every thread for itself while that costs less than a barrier
-    if (p->M <= SMALL_ROWS) {
+    if (p->M <= SMALL_MAX) {
         for (int m = 0; m < p->M; m++) rmsnorm_q8_row(p->x + (size_t)m * 64, (const float *)(w + 0), 0x1.4f8b58p-17f, 64, &p->attn_norm_q8, m);
     } else {
         for (int m = infc_share(p->M, p->t, p->T); m < infc_share(p->M, p->t + 1, p->T); m++)
@@ -897,13 +899,13 @@ static void layer_1(pass *p, const uint8_t *w, int layer)
     }
 
     if (p->M == 1) gemv3_bf16_q5_1_q8_0_f32_q8_rope_kv__scalar_r16__n128_k64(p, w + 256, p->attn_norm, &p->attn_norm_q8, layer);
-    else if (p->M <= SMALL_ROWS) small3_bf16_q5_1_q8_0_f32_q8_rope_kv__scalar_r16__n128_k64(p, w + 256, p->attn_norm, &p->attn_norm_q8, layer);
+    else if (p->M <= SMALL_MAX) small3_bf16_q5_1_q8_0_f32_q8_rope_kv__scalar_r16__n128_k64(p, w + 256, p->attn_norm, &p->attn_norm_q8, layer);
     else gemm3_bf16_q5_1_q8_0_f32_q8_rope_kv__scalar_r16__n128_k64(p, w + 256, p->attn_norm, &p->attn_norm_q8, layer);
 
     attention_f16__scalar_p32__h16_g2(p, layer);
     infc_barrier(p->team, p->t);
     // attn_q8: every thread for itself while that costs less than a barrier
-    if (p->M <= SMALL_ROWS) {
+    if (p->M <= SMALL_MAX) {
         for (int m = 0; m < p->M; m++) quantize_q8_row(p->attn + (size_t)m * 64, 64, &p->attn_q8, m);
     } else {
         for (int m = infc_share(p->M, p->t, p->T); m < infc_share(p->M, p->t + 1, p->T); m++)
@@ -912,12 +914,12 @@ static void layer_1(pass *p, const uint8_t *w, int layer)
     }
 
     if (p->M == 1) gemv_q8_0_q8_residual__scalar_r16__n64_k64(p, w + 12160, &p->attn_q8);
-    else if (p->M <= SMALL_ROWS) small_q8_0_q8_residual__scalar_r16__n64_k64(p, w + 12160, &p->attn_q8);
+    else if (p->M <= SMALL_MAX) small_q8_0_q8_residual__scalar_r16__n64_k64(p, w + 12160, &p->attn_q8);
     else gemm_q8_0_q8_residual__scalar_r16__n64_k64(p, w + 12160, &p->attn_q8);
     infc_barrier(p->team, p->t);
 
     // ffn_norm: every thread for itself while that costs less than a barrier
-    if (p->M <= SMALL_ROWS) {
+    if (p->M <= SMALL_MAX) {
         for (int m = 0; m < p->M; m++) rmsnorm_row(p->x + (size_t)m * 64, (const float *)(w + 16512), 0x1.4f8b58p-17f, 64, p->ffn_norm + (size_t)m * 64);
     } else {
         for (int m = infc_share(p->M, p->t, p->T); m < infc_share(p->M, p->t + 1, p->T); m++)
@@ -926,7 +928,7 @@ static void layer_1(pass *p, const uint8_t *w, int layer)
     }
 
     // ffn_norm_q8: every thread for itself while that costs less than a barrier
-    if (p->M <= SMALL_ROWS) {
+    if (p->M <= SMALL_MAX) {
         for (int m = 0; m < p->M; m++) rmsnorm_q8_row(p->x + (size_t)m * 64, (const float *)(w + 16512), 0x1.4f8b58p-17f, 64, &p->ffn_norm_q8, m);
     } else {
         for (int m = infc_share(p->M, p->t, p->T); m < infc_share(p->M, p->t + 1, p->T); m++)
@@ -935,12 +937,12 @@ static void layer_1(pass *p, const uint8_t *w, int layer)
     }
 
     if (p->M == 1) gemv2_q4_1_f16_q8_f32_swiglu_q8__scalar_r16__n96_k64(p, w + 16768, &p->ffn_norm_q8, p->ffn_norm);
-    else if (p->M <= SMALL_ROWS) small2_q4_1_f16_q8_f32_swiglu_q8__scalar_r16__n96_k64(p, w + 16768, &p->ffn_norm_q8, p->ffn_norm);
+    else if (p->M <= SMALL_MAX) small2_q4_1_f16_q8_f32_swiglu_q8__scalar_r16__n96_k64(p, w + 16768, &p->ffn_norm_q8, p->ffn_norm);
     else gemm2_q4_1_f16_q8_f32_swiglu_q8__scalar_r16__n96_k64(p, w + 16768, &p->ffn_norm_q8, p->ffn_norm);
     infc_barrier(p->team, p->t);
 
     if (p->M == 1) gemv_q4_1_q8_residual__scalar_r16__n64_k96(p, w + 32896, &p->h_q8);
-    else if (p->M <= SMALL_ROWS) small_q4_1_q8_residual__scalar_r16__n64_k96(p, w + 32896, &p->h_q8);
+    else if (p->M <= SMALL_MAX) small_q4_1_q8_residual__scalar_r16__n64_k96(p, w + 32896, &p->h_q8);
     else gemm_q4_1_q8_residual__scalar_r16__n64_k96(p, w + 32896, &p->h_q8);
     infc_barrier(p->team, p->t);
 
@@ -949,7 +951,7 @@ static void layer_1(pass *p, const uint8_t *w, int layer)
 static void layer_2(pass *p, const uint8_t *w, int layer)
 {
     // attn_norm: every thread for itself while that costs less than a barrier
-    if (p->M <= SMALL_ROWS) {
+    if (p->M <= SMALL_MAX) {
         for (int m = 0; m < p->M; m++) rmsnorm_row(p->x + (size_t)m * 64, (const float *)(w + 0), 0x1.4f8b58p-17f, 64, p->attn_norm + (size_t)m * 64);
     } else {
         for (int m = infc_share(p->M, p->t, p->T); m < infc_share(p->M, p->t + 1, p->T); m++)
@@ -958,7 +960,7 @@ static void layer_2(pass *p, const uint8_t *w, int layer)
     }
 
     // attn_norm_q8: every thread for itself while that costs less than a barrier
-    if (p->M <= SMALL_ROWS) {
+    if (p->M <= SMALL_MAX) {
         for (int m = 0; m < p->M; m++) rmsnorm_q8_row(p->x + (size_t)m * 64, (const float *)(w + 0), 0x1.4f8b58p-17f, 64, &p->attn_norm_q8, m);
     } else {
         for (int m = infc_share(p->M, p->t, p->T); m < infc_share(p->M, p->t + 1, p->T); m++)
@@ -967,13 +969,13 @@ static void layer_2(pass *p, const uint8_t *w, int layer)
     }
 
     if (p->M == 1) gemv3_q8_0_f16_f16_q8_f32_rope_kv__scalar_r16__n128_k64(p, w + 256, &p->attn_norm_q8, p->attn_norm, layer);
-    else if (p->M <= SMALL_ROWS) small3_q8_0_f16_f16_q8_f32_rope_kv__scalar_r16__n128_k64(p, w + 256, &p->attn_norm_q8, p->attn_norm, layer);
+    else if (p->M <= SMALL_MAX) small3_q8_0_f16_f16_q8_f32_rope_kv__scalar_r16__n128_k64(p, w + 256, &p->attn_norm_q8, p->attn_norm, layer);
     else gemm3_q8_0_f16_f16_q8_f32_rope_kv__scalar_r16__n128_k64(p, w + 256, &p->attn_norm_q8, p->attn_norm, layer);
 
     attention_f16__scalar_p32__h16_g2(p, layer);
     infc_barrier(p->team, p->t);
     // attn_q8: every thread for itself while that costs less than a barrier
-    if (p->M <= SMALL_ROWS) {
+    if (p->M <= SMALL_MAX) {
         for (int m = 0; m < p->M; m++) quantize_q8_row(p->attn + (size_t)m * 64, 64, &p->attn_q8, m);
     } else {
         for (int m = infc_share(p->M, p->t, p->T); m < infc_share(p->M, p->t + 1, p->T); m++)
@@ -982,12 +984,12 @@ static void layer_2(pass *p, const uint8_t *w, int layer)
     }
 
     if (p->M == 1) gemv_q5_0_q8_residual__scalar_r16__n64_k64(p, w + 12800, &p->attn_q8);
-    else if (p->M <= SMALL_ROWS) small_q5_0_q8_residual__scalar_r16__n64_k64(p, w + 12800, &p->attn_q8);
+    else if (p->M <= SMALL_MAX) small_q5_0_q8_residual__scalar_r16__n64_k64(p, w + 12800, &p->attn_q8);
     else gemm_q5_0_q8_residual__scalar_r16__n64_k64(p, w + 12800, &p->attn_q8);
     infc_barrier(p->team, p->t);
 
     // ffn_norm: every thread for itself while that costs less than a barrier
-    if (p->M <= SMALL_ROWS) {
+    if (p->M <= SMALL_MAX) {
         for (int m = 0; m < p->M; m++) rmsnorm_row(p->x + (size_t)m * 64, (const float *)(w + 15616), 0x1.4f8b58p-17f, 64, p->ffn_norm + (size_t)m * 64);
     } else {
         for (int m = infc_share(p->M, p->t, p->T); m < infc_share(p->M, p->t + 1, p->T); m++)
@@ -996,7 +998,7 @@ static void layer_2(pass *p, const uint8_t *w, int layer)
     }
 
     // ffn_norm_q8: every thread for itself while that costs less than a barrier
-    if (p->M <= SMALL_ROWS) {
+    if (p->M <= SMALL_MAX) {
         for (int m = 0; m < p->M; m++) rmsnorm_q8_row(p->x + (size_t)m * 64, (const float *)(w + 15616), 0x1.4f8b58p-17f, 64, &p->ffn_norm_q8, m);
     } else {
         for (int m = infc_share(p->M, p->t, p->T); m < infc_share(p->M, p->t + 1, p->T); m++)
@@ -1005,12 +1007,12 @@ static void layer_2(pass *p, const uint8_t *w, int layer)
     }
 
     if (p->M == 1) gemv2_q4_1_bf16_q8_f32_swiglu__scalar_r16__n96_k64(p, w + 15872, &p->ffn_norm_q8, p->ffn_norm);
-    else if (p->M <= SMALL_ROWS) small2_q4_1_bf16_q8_f32_swiglu__scalar_r16__n96_k64(p, w + 15872, &p->ffn_norm_q8, p->ffn_norm);
+    else if (p->M <= SMALL_MAX) small2_q4_1_bf16_q8_f32_swiglu__scalar_r16__n96_k64(p, w + 15872, &p->ffn_norm_q8, p->ffn_norm);
     else gemm2_q4_1_bf16_q8_f32_swiglu__scalar_r16__n96_k64(p, w + 15872, &p->ffn_norm_q8, p->ffn_norm);
     infc_barrier(p->team, p->t);
 
     if (p->M == 1) gemv_f16_f32_residual__scalar_r16__n64_k96(p, w + 32000, p->h);
-    else if (p->M <= SMALL_ROWS) small_f16_f32_residual__scalar_r16__n64_k96(p, w + 32000, p->h);
+    else if (p->M <= SMALL_MAX) small_f16_f32_residual__scalar_r16__n64_k96(p, w + 32000, p->h);
     else gemm_f16_f32_residual__scalar_r16__n64_k96(p, w + 32000, p->h);
     infc_barrier(p->team, p->t);
 
@@ -1041,44 +1043,42 @@ static void head(pass *p)
             rmsnorm_row(p->x + (size_t)b->out_row[i] * DIM, (const float *)(w + 190848), 0x1.4f8b58p-17f, DIM, b->hidden[i]);
     }
     if (!any) return;
-    const int n = b->n_out, rows = 2 * n, small = rows <= SMALL_ROWS;  // two int8 terms a row
+    const int n = b->n_out, rows = 2 * n, small = rows <= SMALL_MAX;  // two int8 terms a row
     uint8_t *hidden_q8x2 = small ? b->scratch[p->t] + TILE_BYTES + INFC_GEMM_SCRATCH_BYTES + 11520 : b->arena + 0;
-    p->hidden_q8x2 = infc_q8_view(hidden_q8x2, small ? SMALL_ROWS : 2 * MAX_ROWS, 64);
+    p->hidden_q8x2 = infc_q8_view(hidden_q8x2, small ? SMALL_ROWS : 2 * PADDED_ROWS, 64, !small);
     for (int i = small ? 0 : infc_share(n, p->t, p->T); i < (small ? n : infc_share(n, p->t + 1, p->T)); i++)
         rmsnorm_q8x2_row(p->x + (size_t)b->out_row[i] * DIM, (const float *)(w + 190848), 0x1.4f8b58p-17f, 64, &p->hidden_q8x2, i);
     if (!small) infc_barrier(p->team, p->t);
     p->M = rows;
-    if (p->M <= SMALL_ROWS) small_q4_1_q8__scalar_r16__n320_k64(p, w + 191104, &p->hidden_q8x2);
+    if (p->M <= SMALL_MAX) small_q4_1_q8__scalar_r16__n320_k64(p, w + 191104, &p->hidden_q8x2);
     else gemm_q4_1_q8__scalar_r16__n320_k64(p, w + 191104, &p->hidden_q8x2);
 }
 
 void infc_forward_scalar(const infc_batch *b, struct infc_team *team, int thread, int n_threads)
 {
-    const int small = b->n_rows <= SMALL_ROWS;
+    const int small = b->n_rows <= SMALL_MAX;
     uint8_t *own = b->scratch[thread];
     pass p = {.b = b, .team = team, .t = thread, .T = n_threads, .M = b->n_rows, .tile = (float *)own, .scratch = own + TILE_BYTES};
     p.ready = (infc_ready *)(b->arena + READY_OFFSET);
     own += TILE_BYTES + INFC_GEMM_SCRATCH_BYTES;
     p.x = (float *)(b->arena + 327680);
     p.rope = (float *)(b->arena + 657408);
-    uint8_t *const attn_norm_q8 = small ? own + 14208 : b->arena + 131072;
-    p.attn_norm_q8 = infc_q8_view(attn_norm_q8, small ? SMALL_ROWS : MAX_ROWS, 64);
+    uint8_t *const attn_norm_q8 = small ? own + 14336 : b->arena + 131072;
+    p.attn_norm_q8 = infc_q8_view(attn_norm_q8, small ? SMALL_ROWS : PADDED_ROWS, 64, !small);
     p.q_rope = (float *)(b->arena + 458752);
     p.attn = (float *)(b->arena + 0);
-    uint8_t *const attn_q8 = small ? own + 15552 : b->arena + 131072;
-    p.attn_q8 = infc_q8_view(attn_q8, small ? SMALL_ROWS : MAX_ROWS, 64);
+    uint8_t *const attn_q8 = small ? own + 15744 : b->arena + 131072;
+    p.attn_q8 = infc_q8_view(attn_q8, small ? SMALL_ROWS : PADDED_ROWS, 64, !small);
     uint8_t *const ffn_norm = small ? own + 3840 : b->arena + 458752;
     p.ffn_norm = (float *)(ffn_norm);
-    uint8_t *const ffn_norm_q8 = small ? own + 16896 : b->arena + 722944;
-    p.ffn_norm_q8 = infc_q8_view(ffn_norm_q8, small ? SMALL_ROWS : MAX_ROWS, 64);
+    uint8_t *const ffn_norm_q8 = small ? own + 17152 : b->arena + 722944;
+    p.ffn_norm_q8 = infc_q8_view(ffn_norm_q8, small ? SMALL_ROWS : PADDED_ROWS, 64, !small);
     p.h = (float *)(b->arena + 0);
     uint8_t *const attn_norm = small ? own + 0 : b->arena + 196608;
     p.attn_norm = (float *)(attn_norm);
-    p.h_q8 = infc_q8_view(b->arena + 589824, MAX_ROWS, 96);
+    p.h_q8 = infc_q8_view(b->arena + 589824, PADDED_ROWS, 96, !small);
     p.hidden = (float *)(b->arena + 0);
-    p.hidden_q8x2 = infc_q8_view(b->arena + 0, 2 * MAX_ROWS, 64);
-    (void)small;
-
+    p.hidden_q8x2 = infc_q8_view(b->arena + 0, 2 * PADDED_ROWS, 64, !small);
     embed(&p);
     infc_barrier(team, thread);
     layer_0(&p, b->weights + LAYER_OFFSET[0], 0);

@@ -11,7 +11,7 @@ const uint64_t LAYER_OFFSET[N_LAYERS] = {
 
 void infc_forward_scalar(const infc_batch *b, struct infc_team *team, int thread, int n_threads);
 static const infc_backend BACKENDS[] = {
-    {"scalar", 0, 768128u, TILE_BYTES + INFC_GEMM_SCRATCH_BYTES + 18240u, infc_forward_scalar},
+    {"scalar", 0, 768128u, TILE_BYTES + INFC_GEMM_SCRATCH_BYTES + 18560u, infc_forward_scalar},
 };
 
 const infc_program infc_the_program = {

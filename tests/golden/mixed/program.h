@@ -16,7 +16,8 @@ enum {
     VOCAB_SIZE = 320,
     N_CTX = 512,
     MAX_ROWS = 512,
-    SMALL_ROWS = 15,  // rows up to which threads keep their own copy of a norm
+    PADDED_ROWS = 512,  // whole tiles of sixteen
+    SMALL_ROWS = 15,  // rows of a thread's own copy of a norm
     PAGE_SIZE = 32,  // positions
     KV_PART_BYTES = 2048,  // one page, layer and kv head: keys, then values
     READY_OFFSET = 768000,  // in the arena

@@ -6,6 +6,8 @@
 #include "infc_forward.h"
 #include "program.h"
 
+enum { SMALL_MAX = 15 };  // rows up to which the weights go past all rows at once; more are laid out in tiles
+
 typedef struct pass {
     const infc_batch *b;
     struct infc_team *team;
@@ -15,10 +17,10 @@ typedef struct pass {
     infc_ready *ready;  // (N_KV_HEADS)
     float *x;  // (M, 64)
     float *rope;  // (M, 64)
-    infc_q8 attn_norm_q8;  // (M, 64), this thread's own while M <= SMALL_ROWS
+    infc_q8 attn_norm_q8;  // (M, 64), this thread's own while M <= SMALL_MAX
     float *q_rope;  // (M, 128)
     infc_q8 attn_q8;  // (M, 128)
-    infc_q8 ffn_norm_q8;  // (M, 64), this thread's own while M <= SMALL_ROWS
+    infc_q8 ffn_norm_q8;  // (M, 64), this thread's own while M <= SMALL_MAX
     infc_q8 h_q8;  // (M, 96)
     float *hidden;  // (M, 64)
     infc_q8 hidden_q8x2;  // (2 M, 64)
@@ -349,7 +351,7 @@ static void gemm_q4_1_q8__avx2_r16__n320_k64(const pass *p, const uint8_t *w, co
 static void layer_0(pass *p, const uint8_t *w, int layer)
 {
     // attn_norm_q8: every thread for itself while that costs less than a barrier
-    if (p->M <= SMALL_ROWS) {
+    if (p->M <= SMALL_MAX) {
         for (int m = 0; m < p->M; m++) rmsnorm_q8_row(p->x + (size_t)m * 64, (const float *)(w + 0), 0x1.4f8b58p-17f, 64, &p->attn_norm_q8, m);
     } else {
         for (int m = infc_share(p->M, p->t, p->T); m < infc_share(p->M, p->t + 1, p->T); m++)
@@ -358,18 +360,18 @@ static void layer_0(pass *p, const uint8_t *w, int layer)
     }
 
     if (p->M == 1) gemv3_q4_1_q8_rope_kv__avx2_r16__n256_k64(p, w + 256, &p->attn_norm_q8, layer);
-    else if (p->M <= SMALL_ROWS) small3_q4_1_q8_rope_kv__avx2_r16__n256_k64(p, w + 256, &p->attn_norm_q8, layer);
+    else if (p->M <= SMALL_MAX) small3_q4_1_q8_rope_kv__avx2_r16__n256_k64(p, w + 256, &p->attn_norm_q8, layer);
     else gemm3_q4_1_q8_rope_kv__avx2_r16__n256_k64(p, w + 256, &p->attn_norm_q8, layer);
 
     attention_f16_q8__avx2_p32__h32_g2(p, layer);
     infc_barrier(p->team, p->t);
     if (p->M == 1) gemv_q4_1_q8_residual__avx2_r16__n64_k128(p, w + 10496, &p->attn_q8);
-    else if (p->M <= SMALL_ROWS) small_q4_1_q8_residual__avx2_r16__n64_k128(p, w + 10496, &p->attn_q8);
+    else if (p->M <= SMALL_MAX) small_q4_1_q8_residual__avx2_r16__n64_k128(p, w + 10496, &p->attn_q8);
     else gemm_q4_1_q8_residual__avx2_r16__n64_k128(p, w + 10496, &p->attn_q8);
     infc_barrier(p->team, p->t);
 
     // ffn_norm_q8: every thread for itself while that costs less than a barrier
-    if (p->M <= SMALL_ROWS) {
+    if (p->M <= SMALL_MAX) {
         for (int m = 0; m < p->M; m++) rmsnorm_q8_row(p->x + (size_t)m * 64, (const float *)(w + 15616), 0x1.4f8b58p-17f, 64, &p->ffn_norm_q8, m);
     } else {
         for (int m = infc_share(p->M, p->t, p->T); m < infc_share(p->M, p->t + 1, p->T); m++)
@@ -378,12 +380,12 @@ static void layer_0(pass *p, const uint8_t *w, int layer)
     }
 
     if (p->M == 1) gemv2_q4_1_q8_swiglu_q8__avx2_r16__n96_k64(p, w + 15872, &p->ffn_norm_q8);
-    else if (p->M <= SMALL_ROWS) small2_q4_1_q8_swiglu_q8__avx2_r16__n96_k64(p, w + 15872, &p->ffn_norm_q8);
+    else if (p->M <= SMALL_MAX) small2_q4_1_q8_swiglu_q8__avx2_r16__n96_k64(p, w + 15872, &p->ffn_norm_q8);
     else gemm2_q4_1_q8_swiglu_q8__avx2_r16__n96_k64(p, w + 15872, &p->ffn_norm_q8);
     infc_barrier(p->team, p->t);
 
     if (p->M == 1) gemv_q4_1_q8_residual__avx2_r16__n64_k96(p, w + 23552, &p->h_q8);
-    else if (p->M <= SMALL_ROWS) small_q4_1_q8_residual__avx2_r16__n64_k96(p, w + 23552, &p->h_q8);
+    else if (p->M <= SMALL_MAX) small_q4_1_q8_residual__avx2_r16__n64_k96(p, w + 23552, &p->h_q8);
     else gemm_q4_1_q8_residual__avx2_r16__n64_k96(p, w + 23552, &p->h_q8);
     infc_barrier(p->team, p->t);
 
@@ -414,37 +416,35 @@ static void head(pass *p)
             rmsnorm_row(p->x + (size_t)b->out_row[i] * DIM, (const float *)(w + 120320), 0x1.4f8b58p-17f, DIM, b->hidden[i]);
     }
     if (!any) return;
-    const int n = b->n_out, rows = 2 * n, small = rows <= SMALL_ROWS;  // two int8 terms a row
+    const int n = b->n_out, rows = 2 * n, small = rows <= SMALL_MAX;  // two int8 terms a row
     uint8_t *hidden_q8x2 = small ? b->scratch[p->t] + TILE_BYTES + INFC_GEMM_SCRATCH_BYTES + 3840 : b->arena + 0;
-    p->hidden_q8x2 = infc_q8_view(hidden_q8x2, small ? SMALL_ROWS : 2 * MAX_ROWS, 64);
+    p->hidden_q8x2 = infc_q8_view(hidden_q8x2, small ? SMALL_ROWS : 2 * PADDED_ROWS, 64, !small);
     for (int i = small ? 0 : infc_share(n, p->t, p->T); i < (small ? n : infc_share(n, p->t + 1, p->T)); i++)
         rmsnorm_q8x2_row(p->x + (size_t)b->out_row[i] * DIM, (const float *)(w + 120320), 0x1.4f8b58p-17f, 64, &p->hidden_q8x2, i);
     if (!small) infc_barrier(p->team, p->t);
     p->M = rows;
-    if (p->M <= SMALL_ROWS) small_q4_1_q8__avx2_r16__n320_k64(p, w + 120576, &p->hidden_q8x2);
+    if (p->M <= SMALL_MAX) small_q4_1_q8__avx2_r16__n320_k64(p, w + 120576, &p->hidden_q8x2);
     else gemm_q4_1_q8__avx2_r16__n320_k64(p, w + 120576, &p->hidden_q8x2);
 }
 
 void infc_forward_avx2(const infc_batch *b, struct infc_team *team, int thread, int n_threads)
 {
-    const int small = b->n_rows <= SMALL_ROWS;
+    const int small = b->n_rows <= SMALL_MAX;
     uint8_t *own = b->scratch[thread];
     pass p = {.b = b, .team = team, .t = thread, .T = n_threads, .M = b->n_rows, .tile = (float *)own, .scratch = own + TILE_BYTES};
     p.ready = (infc_ready *)(b->arena + READY_OFFSET);
     own += TILE_BYTES + INFC_GEMM_SCRATCH_BYTES;
     p.x = (float *)(b->arena + 393216);
     p.rope = (float *)(b->arena + 262144);
-    uint8_t *const attn_norm_q8 = small ? own + 6528 : b->arena + 614400;
-    p.attn_norm_q8 = infc_q8_view(attn_norm_q8, small ? SMALL_ROWS : MAX_ROWS, 64);
+    uint8_t *const attn_norm_q8 = small ? own + 6656 : b->arena + 614400;
+    p.attn_norm_q8 = infc_q8_view(attn_norm_q8, small ? SMALL_ROWS : PADDED_ROWS, 64, !small);
     p.q_rope = (float *)(b->arena + 0);
-    p.attn_q8 = infc_q8_view(b->arena + 524288, MAX_ROWS, 128);
-    uint8_t *const ffn_norm_q8 = small ? own + 7872 : b->arena + 67584;
-    p.ffn_norm_q8 = infc_q8_view(ffn_norm_q8, small ? SMALL_ROWS : MAX_ROWS, 64);
-    p.h_q8 = infc_q8_view(b->arena + 0, MAX_ROWS, 96);
+    p.attn_q8 = infc_q8_view(b->arena + 524288, PADDED_ROWS, 128, !small);
+    uint8_t *const ffn_norm_q8 = small ? own + 8064 : b->arena + 67584;
+    p.ffn_norm_q8 = infc_q8_view(ffn_norm_q8, small ? SMALL_ROWS : PADDED_ROWS, 64, !small);
+    p.h_q8 = infc_q8_view(b->arena + 0, PADDED_ROWS, 96, !small);
     p.hidden = (float *)(b->arena + 0);
-    p.hidden_q8x2 = infc_q8_view(b->arena + 0, 2 * MAX_ROWS, 64);
-    (void)small;
-
+    p.hidden_q8x2 = infc_q8_view(b->arena + 0, 2 * PADDED_ROWS, 64, !small);
     embed(&p);
     infc_barrier(team, thread);
     for (int l = 0; l < 2; l++) layer_0(&p, b->weights + LAYER_OFFSET[l], l);

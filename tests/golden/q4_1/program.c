@@ -11,7 +11,7 @@ const uint64_t LAYER_OFFSET[N_LAYERS] = {
 
 void infc_forward_avx2(const infc_batch *b, struct infc_team *team, int thread, int n_threads);
 static const infc_backend BACKENDS[] = {
-    {"avx2", INFC_CPU_AVX2, 659584u, TILE_BYTES + INFC_GEMM_SCRATCH_BYTES + 9216u, infc_forward_avx2},
+    {"avx2", INFC_CPU_AVX2, 659584u, TILE_BYTES + INFC_GEMM_SCRATCH_BYTES + 9472u, infc_forward_avx2},
 };
 
 const infc_program infc_the_program = {
