@@ -5,14 +5,15 @@
 Compiles MODEL four times (neither, PGO, LTO, both), then runs the four in turns, A B C D A B C D ..., and prints a markdown table:
 medians, and against ``neither`` the median of the ratios within a round with the lowest and highest. A ratio whose range holds 1 is
 no difference. Speeds are `NAME bench`'s (tok/s); the tokenizer's is MB/s of a text of 4 MB, in the library, with no Python object
-made; the start is from posix_spawn to the first byte (its ratio is of speeds: above 1 is faster).
+made; the start is from posix_spawn to the first byte (its ratio is of speeds: above 1 is faster). With ``--work`` builds and figures
+stay in DIR, and a later call with the same DIR goes on from there: ``--rounds 0`` builds only, and prints what there is.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
+import resource
 import statistics
 import subprocess
 import tempfile
@@ -50,12 +51,28 @@ class Variant:
         return int(json.loads((self.artifact.path / "manifest.json").read_text())["code_bytes"][self.artifact.program.name])
 
 
-def build(model: Path, name: str, target: str, cc: str | None, out: Path) -> Variant:
-    """Compile one variant, never from the cache."""
+def cpu_seconds() -> float:
+    """Of this process and the compilers it waited for: the wall clock of a shared machine says little."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(u.ru_utime + u.ru_stime for u in used)
+
+
+def build(model: Path, name: str, target: str, cc: str | None, work: Path) -> Variant:
+    """Compile one variant, never from the cache; or take the one that an earlier call left in ``work``, with its figures."""
+    out, notes = work / name.replace(" ", "-"), work / f"{name.replace(' ', '-')}.json"
+    if notes.exists():
+        known = json.loads(notes.read_text())
+        return Variant(name, Artifact.open(out), known["build_s"], known["figures"])
     pgo, lto = VARIANTS[name]
-    start = time.monotonic()
+    start = cpu_seconds()
     artifact = infc.compile(model, name="m", target=target, pgo=pgo, lto=lto, cc=cc, out=out, cache=False)
-    return Variant(name, artifact, time.monotonic() - start)
+    return Variant(name, artifact, cpu_seconds() - start)
+
+
+def keep(v: Variant) -> None:
+    """Leave the figures beside the artifact."""
+    notes = {"build_s": v.build_s, "figures": v.figures}
+    v.artifact.path.with_name(f"{v.artifact.path.name}.json").write_text(json.dumps(notes))
 
 
 def tokenizer_mb_s(v: Variant, text: bytes) -> float:
@@ -102,7 +119,7 @@ def table(variants: list[Variant]) -> str:
             r = ratios(v, base, test)
             cells.append(f"{statistics.median(v.figures[test]):.4g}: {statistics.median(r):.3f} ({min(r):.3f}-{max(r):.3f})")
         lines.append(f"| {test} | {' | '.join(cells)} |")
-    lines.append("| build, s | " + " | ".join(f"{v.build_s:.1f}" for v in variants) + " |")
+    lines.append("| build, s of CPU | " + " | ".join(f"{v.build_s:.1f}" for v in variants) + " |")
     lines.append("| executable without weights, KB | " + " | ".join(f"{v.code_bytes / 1e3:.0f}" for v in variants) + " |")
     return "\n".join(lines)
 
@@ -121,14 +138,17 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         work = (asked.work or Path(temporary)).absolute()
         work.mkdir(parents=True, exist_ok=True)
-        variants = [build(asked.model, name, asked.target, asked.cc, work / name.replace(" ", "-")) for name in VARIANTS]
+        variants = [build(asked.model, name, asked.target, asked.cc, work) for name in VARIANTS]
         piece = asked.text.read_bytes() + b"\n"
+        for v in variants:
+            keep(v)
         text = piece * (_TEXT_BYTES // len(piece) + 1)
         for _ in range(asked.rounds):
             for v in variants:
                 measure(v, asked.threads, text)
+                keep(v)
         targets = ", ".join(variants[0].artifact.manifest["targets"])
-        print(f"{asked.model.name}, {targets}, {asked.threads} threads, {asked.rounds} rounds on {os.uname().machine}\n")
+        print(f"{asked.model.name}, {targets}, {asked.threads} threads, {len(variants[0].figures.get('start, ms', ()))} rounds\n")
         print(table(variants))
 
 
