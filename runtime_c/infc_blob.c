@@ -164,9 +164,8 @@ void infc_blob_populate(const infc_blob *b, int part, int parts) {
     if (part && from < part_start(b, 0, 1)) from = part_start(b, 0, 1);  // weights smaller than a huge page a part
     if (from >= to) return;
     uint8_t *at = (uint8_t *)(uintptr_t)b->base + (int64_t)(from - b->offset);
-    if (madvise(at, (size_t)(to - from), MADV_POPULATE_READ) == 0 || errno != EINVAL) return;  // what is wrong shows at the first read
-    // Linux before 5.14: the same pages once more over themselves. Nobody reads them yet.
-    mmap(at, (size_t)(to - from), PROT_READ, MAP_SHARED | MAP_FIXED | MAP_POPULATE, b->fd, (off_t)from);
+    // What is wrong with a page shows at its first read. Linux before 5.14 knows no populating: it reads ahead, and faults later.
+    if (madvise(at, (size_t)(to - from), MADV_POPULATE_READ) && errno == EINVAL) madvise(at, (size_t)(to - from), MADV_WILLNEED);
 }
 
 void infc_blob_close(infc_blob *b) {

@@ -30,7 +30,7 @@ int infc_blob_own_path(char *out, size_t cap);
 // Maps the blob at the end of the file; checks every offset and size, believes none. Returns 0, INFC_EFILE or INFC_ENOMEM.
 int infc_blob_open(infc_blob *b, const char *path);
 // Makes the pages of part `part` of `parts` of the weights present, so that the first step meets no page faults. Parts may run at the
-// same time; none may run while the weights are read. Best effort: what is not done here is done by the first reads.
+// same time. Best effort: what is not done here is done by the first reads.
 void infc_blob_populate(const infc_blob *b, int part, int parts);
 void infc_blob_close(infc_blob *b);
 // Reads all bytes from the file, not through the mapping, so a truncated file is an error and no SIGBUS. 0 or INFC_EFILE.
