@@ -49,6 +49,11 @@ class Sections:
     chat: bytes
     meta: dict[str, object]
 
+    @property
+    def size(self) -> int:
+        """Bytes in the blob, whole pages, but for the description, which is known when the rest is."""
+        return sum(-(-len(part) // 4096) * 4096 for part in (self.tokenizer, self.chat))
+
 
 class Driver:
     """One compile of one file."""
@@ -121,7 +126,7 @@ class Driver:
 
         graphs = self.graphs(model, config)
         plan = self.plan(graphs[-1][1])
-        extra = self._sections(model, config)
+        extra = self.sections(model, config)
         with publish.workspace(self.out) as work:
             parts, staged = work / "parts", work / "out"
             staged.mkdir()
@@ -204,7 +209,7 @@ class Driver:
             publish.publish(staged, self.out)
         return Artifact.open(self.out)
 
-    def _sections(self, model: ModelFile, config: ModelConfig) -> Sections:
+    def sections(self, model: ModelFile, config: ModelConfig) -> Sections:
         """What the blob holds beside the weights. A tokenizer infc does not know is refused here, before anything is written."""
         from infc.tokenizer.chat import reduce_chat
         from infc.tokenizer.compile import compile_tokenizer

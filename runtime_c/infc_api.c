@@ -70,7 +70,7 @@ static int open_weights(infc_model *m, const infc_options *options) {
     char own[PATH_MAX];
     const char *path = options->weights_path;
     int rc = path ? INFC_OK : infc_blob_own_path(own, sizeof own);
-    if (!rc) rc = infc_blob_open(&m->blob, path ? path : own, !(options->flags & INFC_OPEN_NO_POPULATE));
+    if (!rc) rc = infc_blob_open(&m->blob, path ? path : own);
     if (rc) return rc;
     const infc_section *weights = &m->blob.section[INFC_SECTION_WEIGHTS];
     if (!weights->data || weights->size != m->program->weights_bytes)
@@ -124,6 +124,11 @@ static int open_memory(infc_model *m) {
     return INFC_OK;
 }
 
+static void populate(void *arg, int thread, int n_threads) {
+    const infc_model *m = arg;
+    infc_blob_populate(&m->blob, thread, n_threads);
+}
+
 static int open_model(infc_model *m, const infc_options *options) {
     int rc = choose_backend(options->isa, &m->backend);  // first of all: no wide instruction may run before it
     if (rc) return rc;
@@ -133,6 +138,7 @@ static int open_model(infc_model *m, const infc_options *options) {
     if (!rc) rc = infc_text_open(m);
     if (!rc) rc = open_memory(m);
     if (!rc) rc = infc_team_open(m->n_threads, (options->flags & INFC_OPEN_PIN) != 0, &m->team);
+    if (!rc && !(options->flags & INFC_OPEN_NO_POPULATE)) infc_team_run(m->team, populate, m);
     return rc;
 }
 

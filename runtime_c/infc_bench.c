@@ -226,6 +226,7 @@ static int bench_threads(bench *b, int32_t threads, uint64_t *stream_bytes, infc
     if (code != INFC_EXIT_OK) return code;
     *stream_bytes = infc_stream_bytes(&b->s);
     process->weights_bytes = b->s.info.weights_bytes;
+    if (process->arena_bytes == 0) process->arena_bytes = b->s.info.arena_bytes;  // the child had the first thread count
     process->kv_bytes = position_bytes(&b->s.info) * (uint64_t)(process->n_prompt + process->n_gen);
     code = plan_tests(b, b->s.info.threads);
     if (code == INFC_EXIT_OK) code = allocate(b);

@@ -23,6 +23,7 @@ typedef struct infc_bench_process {
     double min_s, max_s;
     uint64_t peak_rss;        // of a process that runs the longest prompt and decodes; 0: not measured
     uint64_t weights_bytes, kv_bytes;  // kv_bytes: of n_prompt + n_gen positions
+    uint64_t arena_bytes;     // with the scratch of its threads
     int32_t n_prompt, n_gen;  // of that process
 } infc_bench_process;
 

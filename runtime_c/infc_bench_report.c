@@ -80,9 +80,9 @@ static void print_process(const infc_bench_process *p, int32_t threads) {
                         p->min_s * 1e3, p->max_s * 1e3, threads, threads == 1 ? "" : "s");
     if (p->peak_rss > 0)
         infc_out_format(&out,
-                        "peak RSS of a process with %d prompt tokens and %d decoded: %.1f MB = %.2f x (weights %.1f MB + their KV %.1f MB)\n",
-                        p->n_prompt, p->n_gen, (double)p->peak_rss * 1e-6, (double)p->peak_rss / (double)(p->weights_bytes + p->kv_bytes),
-                        (double)p->weights_bytes * 1e-6, (double)p->kv_bytes * 1e-6);
+                        "peak RSS of a process with %d prompt tokens and %d decoded: %.1f MB = %.2f x (weights %.1f MB + their KV %.1f MB + arena %.1f MB)\n",
+                        p->n_prompt, p->n_gen, (double)p->peak_rss * 1e-6, (double)p->peak_rss / (double)(p->weights_bytes + p->kv_bytes + p->arena_bytes),
+                        (double)p->weights_bytes * 1e-6, (double)p->kv_bytes * 1e-6, (double)p->arena_bytes * 1e-6);
 }
 
 int infc_bench_report(const char *format, const infc_bench_test *tests, int n_tests, int reps, uint64_t stream_bytes,

@@ -15,7 +15,12 @@
 #include "infc_error.h"
 #include "infc_sha256.h"
 
+#ifndef MADV_POPULATE_READ  // C libraries before 2.35 do not name it
+#define MADV_POPULATE_READ 22
+#endif
+
 enum { ALIGN = 4096, TRAILER_BYTES = 64, HEADER_BYTES = 16, ENTRY_BYTES = 24, VERSION = 1 };
+#define HUGE_BYTES ((uint64_t)2 << 20)  // one entry of a page directory where pages have 4096 bytes
 #define MAX_SECTIONS ((ALIGN - HEADER_BYTES) / ENTRY_BYTES)
 
 static uint32_t get32(const uint8_t *p) { return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24; }
@@ -102,19 +107,30 @@ static int read_sections(infc_blob *b, const char *path, const uint8_t *base) {
     return INFC_OK;
 }
 
-static int map_blob(infc_blob *b, const char *path, int populate) {
+// Address and offset are kept congruent modulo a huge page, so that pieces of the page cache that are huge pages map as such. The
+// kernel does that by itself on some file systems only.
+static int map_blob(infc_blob *b, const char *path) {
     const uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
     const uint64_t skip = b->offset % page;  // not 0 where pages are larger than 4096
-    if (b->size > SIZE_MAX - skip) return bad(path, "it does not fit the address space");
-    const size_t bytes = (size_t)(b->size + skip);
-    void *map = mmap(NULL, bytes, PROT_READ, MAP_SHARED | (populate ? MAP_POPULATE : 0), b->fd, (off_t)(b->offset - skip));
-    if (map == MAP_FAILED) return infc_fail(INFC_ENOMEM, "%s: cannot map %zu bytes of weights: %s", path, bytes, strerror(errno));
+    if (b->size > SIZE_MAX - skip - HUGE_BYTES) return bad(path, "it does not fit the address space");
+    const size_t bytes = (size_t)(b->size + skip), reserved = bytes + HUGE_BYTES;
+    const off_t offset = (off_t)(b->offset - skip);
+    uint8_t *map = mmap(NULL, reserved, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    uint8_t *data = map == MAP_FAILED ? map : map + (size_t)(((uint64_t)offset - (uintptr_t)map) % HUGE_BYTES);
+    if (map == MAP_FAILED || mmap(data, bytes, PROT_READ, MAP_SHARED | MAP_FIXED, b->fd, offset) == MAP_FAILED) {
+        const int error = errno;
+        if (map != MAP_FAILED) munmap(map, reserved);
+        return infc_fail(INFC_ENOMEM, "%s: cannot map %zu bytes of weights: %s", path, bytes, strerror(error));
+    }
     b->map = map;
-    b->map_bytes = bytes;
-    return read_sections(b, path, (const uint8_t *)map + skip);
+    b->map_bytes = reserved;
+    b->base = data + skip;
+    // Best effort: what is not in the page cache yet is then read in huge pieces.
+    madvise(data, bytes, MADV_HUGEPAGE);
+    return read_sections(b, path, b->base);
 }
 
-int infc_blob_open(infc_blob *b, const char *path, int populate) {
+int infc_blob_open(infc_blob *b, const char *path) {
     *b = (infc_blob){.fd = -1};
     // O_NONBLOCK: a FIFO put in the place of the weights must not hang the open.
     b->fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
@@ -126,9 +142,30 @@ int infc_blob_open(infc_blob *b, const char *path, int populate) {
         b->file_bytes = (uint64_t)st.st_size;
         rc = read_trailer(b, path);
     }
-    if (!rc) rc = map_blob(b, path, populate);
+    if (!rc) rc = map_blob(b, path);
     if (rc) infc_blob_close(b);
     return rc;
+}
+
+// Where part `part` of `parts` of the weights begins in the file: on a huge page, or on the page of the first and past the last byte.
+static uint64_t part_start(const infc_blob *b, int part, int parts) {
+    const infc_section *w = &b->section[INFC_SECTION_WEIGHTS];
+    const uint64_t first = b->offset + (uint64_t)(w->data - b->base), page = (uint64_t)sysconf(_SC_PAGESIZE);
+    if (part == 0) return first / page * page;
+    if (part == parts) return first + w->size;
+    return (first + w->size * (uint64_t)part / (uint64_t)parts) / HUGE_BYTES * HUGE_BYTES;
+}
+
+void infc_blob_populate(const infc_blob *b, int part, int parts) {
+    const uint64_t memory = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+    const infc_section *w = &b->section[INFC_SECTION_WEIGHTS];
+    if (!w->data || w->size > memory / 4 * 3) return;  // memory that cannot hold all would lose the first pages to the last
+    uint64_t from = part_start(b, part, parts), to = part_start(b, part + 1, parts);
+    if (part && from < part_start(b, 0, 1)) from = part_start(b, 0, 1);  // weights smaller than a huge page a part
+    if (from >= to) return;
+    uint8_t *at = (uint8_t *)(uintptr_t)b->base + (int64_t)(from - b->offset);
+    // What is wrong with a page shows at its first read. Linux before 5.14 knows no populating: it reads ahead, and faults later.
+    if (madvise(at, (size_t)(to - from), MADV_POPULATE_READ) && errno == EINVAL) madvise(at, (size_t)(to - from), MADV_WILLNEED);
 }
 
 void infc_blob_close(infc_blob *b) {

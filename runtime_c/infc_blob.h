@@ -16,8 +16,9 @@ typedef struct infc_section {
 
 typedef struct infc_blob {
     int fd;                 // kept for `verify`; -1: closed
-    void *map;              // read-only, shared
+    void *map;              // a reservation; in it, read-only and shared, the blob
     size_t map_bytes;
+    const uint8_t *base;    // first byte of the blob
     uint64_t offset, size;  // of the blob in the file
     uint64_t file_bytes;    // when it was opened
     uint8_t sha256[32];
@@ -27,7 +28,10 @@ typedef struct infc_blob {
 // Path of the executable or library this code was loaded from. Returns 0 or INFC_EFILE.
 int infc_blob_own_path(char *out, size_t cap);
 // Maps the blob at the end of the file; checks every offset and size, believes none. Returns 0, INFC_EFILE or INFC_ENOMEM.
-int infc_blob_open(infc_blob *b, const char *path, int populate);
+int infc_blob_open(infc_blob *b, const char *path);
+// Makes the pages of part `part` of `parts` of the weights present, so that the first step meets no page faults. Parts may run at the
+// same time. Best effort: what is not done here is done by the first reads.
+void infc_blob_populate(const infc_blob *b, int part, int parts);
 void infc_blob_close(infc_blob *b);
 // Reads all bytes from the file, not through the mapping, so a truncated file is an error and no SIGBUS. 0 or INFC_EFILE.
 int infc_blob_verify(const infc_blob *b);

@@ -28,6 +28,8 @@ int infc_region_open(infc_region *out, uint64_t bytes, unsigned flags, const cha
             return infc_fail(INFC_ENOMEM, "no memory for %s (%llu bytes): %s", what, (unsigned long long)bytes, strerror(error));
         }
     }
+    // Exact memory: where huge pages are the default, the first byte of a page of keys would otherwise bring 2 MiB with it.
+    if (used && flags & INFC_REGION_NORESERVE) madvise(map + page, used, MADV_NOHUGEPAGE);
     const uint64_t aligned = (bytes + 63) / 64 * 64;
     *out = (infc_region){map, total, map + page + (flags & INFC_REGION_FLUSH_END ? used - aligned : 0)};
     return INFC_OK;

@@ -150,7 +150,7 @@ void infc_team_run(infc_team *team, infc_team_fn fn, void *arg) {
 
 // Pauses that fill SPIN_NS: a pause takes 5 ns on some CPUs and 50 on others. The best of five, so an interruption cannot shorten it.
 static int calibrate_spins(void) {
-    enum { PAUSES = 200 };
+    enum { PAUSES = 50 };
     int64_t best = INT64_MAX;
     for (int k = 0; k < 5; k++) {
         struct timespec a, b;
@@ -202,8 +202,8 @@ int infc_team_open(int n, int pin, infc_team **out) {
     if (!team) return infc_fail(INFC_ENOMEM, "no memory for a team of %d threads", n);
     memset(team, 0, bytes);
     team->n = n;
-    const int quota = infc_quota_cpus("");
     int cpus = infc_mask_get(&team->callers_mask);
+    const int quota = n == 1 ? 0 : infc_quota_cpus("");  // a dozen small files: nobody alone needs them
     if (quota && quota < cpus) cpus = quota;
     team->spins = n == 1 ? 0 : n <= cpus ? calibrate_spins() : SPIN_CROWDED;
     for (int i = 0; i < n; i++) {

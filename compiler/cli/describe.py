@@ -14,6 +14,8 @@ from infc.pipeline import Driver
 from infc.progress import Silent
 from infc.toolchain import host
 
+_DESCRIPTION_BYTES = 3 * 4096  # the blob's head, description and trailer, a page each unless the description is long
+
 
 def _visible(text: str) -> str:
     """A model's string as one harmless line."""
@@ -54,7 +56,7 @@ def describe_plan(path: Path, batch: int, given: dict[str, Any]) -> str:
         graph = driver.graphs(model, config)[-1][1]
         plan = driver.plan(graph)
         threads = len(os.sched_getaffinity(0))
-        need = memory_need(plan, plan.n_ctx, batch, threads)
+        need = memory_need(plan, plan.n_ctx, batch, threads, driver.sections(model, config).size + _DESCRIPTION_BYTES)
         sizes = [f"{f.name:<8} {getattr(need, f.name):>14}" for f in fields(need)] + [f"{'total':<8} {need.total:>14}"]
         head = f"bytes for {batch} sequences of {plan.n_ctx} positions, {threads} threads"
         return "\n".join([head, *sizes, "", describe(plan).rstrip()])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import struct
@@ -11,7 +12,8 @@ ALIGN = 4096  # the blob is mapped, so it starts on a page
 TRAILER_MAGIC = b"INFCEND1"
 TRAILER = struct.Struct("<8sII QQ 32s")  # magic, version, 0, blob offset, blob size, sha256(blob)
 _VERSION = 1
-_CHUNK = 1 << 24
+_HUGE = 1 << 21  # the page cache makes one huge page of a write that covers it: see _copy
+_FICLONERANGE = 0x4020940D  # linux/fs.h: struct file_clone_range {s64 fd; u64 offset, length, target offset}
 
 
 def file_sha256(path: Path) -> bytes:
@@ -35,21 +37,33 @@ def append_blob(binary: Path, blob: Path, digest: bytes) -> int:
 
 
 def _copy(source: int, out: int, size: int) -> None:
-    """Copy inside the kernel from offset 0 to ``out``'s position; file systems that can, share the blocks."""
+    """Copy ``size`` bytes from offset 0 of ``source`` to ``out``'s position: as shared blocks where the file system can.
+
+    Otherwise in writes that each end on a multiple of 2 MiB of ``out``. Copying inside the kernel would move 64 KiB at a time, and
+    the page cache keeps what a write covers as one piece: with 2 MiB pieces the program maps its weights as huge pages, 98 MB in
+    0.05 ms instead of 1.3 to 2.5 (docs/performance.md).
+    """
+    at = os.lseek(out, 0, os.SEEK_CUR)
+    try:
+        fcntl.ioctl(out, _FICLONERANGE, struct.pack("<qQQQ", source, 0, size, at))
+        return
+    except OSError:  # no shared blocks here
+        pass
+    buffer = memoryview(bytearray(_HUGE))
     done = 0
     while done < size:
-        try:
-            n = os.copy_file_range(source, out, min(size - done, 1 << 30))
-        except OSError:
-            n = os.sendfile(out, source, done, min(size - done, _CHUNK))
-            os.lseek(source, done + n, os.SEEK_SET)
+        n = min(size - done, _HUGE - (at + done) % _HUGE)
+        n = os.preadv(source, [buffer[:n]], done)
         if n == 0:
             raise OSError(f"blob ended after {done} of {size} bytes")
+        written = 0
+        while written < n:
+            written += os.pwrite(out, buffer[written:n], at + done + written)
         done += n
 
 
 def copy_file(source: Path, target: Path) -> None:
-    """Copy contents and permission bits, inside the kernel."""
+    """Copy contents and permission bits."""
     with source.open("rb") as s, target.open("wb") as t:
         stat = os.fstat(s.fileno())
         _copy(s.fileno(), t.fileno(), stat.st_size)

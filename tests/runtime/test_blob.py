@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import cffi
 import numpy as np
 import pytest
 
@@ -30,6 +31,66 @@ def test_weights_path(open_model, tmp_path: Path) -> None:
     model = open_model(weights_path=path, flags=2)  # NO_POPULATE
     np.testing.assert_array_equal(model.append(model.seq_open(), [7])[0], expected_logits([7]))
     assert model.verify() == 0
+
+
+BLOB_STRUCTS = """
+typedef struct infc_section { const uint8_t *data; uint64_t size; } infc_section;
+typedef struct infc_blob {
+    int fd;
+    void *map;
+    size_t map_bytes;
+    const uint8_t *base;
+    uint64_t offset, size, file_bytes;
+    uint8_t sha256[32];
+    infc_section section[5];
+} infc_blob;
+int infc_blob_open(infc_blob *b, const char *path);
+void infc_blob_populate(const infc_blob *b, int part, int parts);
+void infc_blob_close(infc_blob *b);
+"""
+
+
+def mapped_bytes(address: int) -> int:
+    """Resident bytes of the mapping that holds ``address``, as this process sees them."""
+    inside = False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        if "-" in line.split()[0]:
+            low, high = (int(x, 16) for x in line.split()[0].split("-"))
+            inside = low <= address < high
+        elif inside and line.startswith("Rss:"):
+            return int(line.split()[1]) * 1024
+    raise AssertionError("no such mapping")
+
+
+@pytest.mark.parametrize("parts", [1, 2, 3, 7])
+def test_parts_make_all_weights_present_and_huge_pages_possible(runtime, tmp_path: Path, parts: int) -> None:
+    ffi = cffi.FFI()
+    ffi.cdef(BLOB_STRUCTS)
+    lib = ffi.dlopen(str(runtime.path))
+    content = blob({4: b"meta", 1: np.random.default_rng(0).bytes((9 << 20) + 12345), 2: bytes(3 << 20)})
+    path = tmp_path / "big.bin"
+    path.write_bytes(bytes(5 * 4096))
+    harness.append_blob(path, content)
+    b = ffi.new("infc_blob *")
+    assert lib.infc_blob_open(b, str(path).encode()) == 0
+    try:
+        base, weights_at = int(ffi.cast("uintptr_t", b.base)), int(ffi.cast("uintptr_t", b.section[1].data))
+        assert (base - b.offset) % (2 << 20) == 0  # address and offset in the file agree within a huge page
+        assert mapped_bytes(base) < b.section[1].size // 2
+        for part in range(parts):
+            before = mapped_bytes(base)
+            lib.infc_blob_populate(b, part, parts)
+            assert mapped_bytes(base) > before or parts == 7  # more parts than huge pages: some have nothing to do
+        assert mapped_bytes(base) >= b.section[1].size
+        assert ffi.buffer(b.section[1].data, b.section[1].size)[:] == content[weights_at - base :][: b.section[1].size]
+    finally:
+        lib.infc_blob_close(b)
+
+
+def test_more_parts_than_huge_pages(open_model) -> None:
+    """Sixteen threads, a page of weights: one part has it, the others are empty."""
+    model = open_model(threads=16)
+    np.testing.assert_array_equal(model.append(model.seq_open(), [7])[0], expected_logits([7]))
 
 
 def changed(at: int, value: bytes) -> Callable[[bytes], bytes]:

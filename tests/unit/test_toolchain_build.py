@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -179,6 +180,29 @@ def test_blob_is_on_a_page_and_the_trailer_finds_it(tmp_path: Path) -> None:
     assert data[offset:-64] == blob.read_bytes()
     assert data[-64:-56] == b"INFCEND1"
     assert read_trailer(binary) == (offset, 256000, digest)
+
+
+def test_blob_is_written_in_pieces_that_may_become_huge_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    binary, blob = tmp_path / "binary", tmp_path / "blob"
+    binary.write_bytes(b"x" * 5000)
+    blob.write_bytes(hashlib.sha256(b"seed").digest() * (5 << 15))  # 5 MiB
+    written: list[tuple[int, int]] = []
+    pwrite = os.pwrite
+
+    def no_shared_blocks(*_: object) -> int:
+        raise OSError
+
+    def record(fd: int, data: bytes, at: int) -> int:
+        done = pwrite(fd, data[: 1 << 20] if at == 0x400000 else data, at)  # one short write: the rest must follow
+        written.append((at, at + done))
+        return done
+
+    monkeypatch.setattr("fcntl.ioctl", no_shared_blocks)
+    monkeypatch.setattr("os.pwrite", record)
+    offset = append_blob(binary, blob, bytes(32))
+    assert binary.read_bytes()[offset:-64] == blob.read_bytes()
+    end = offset + (5 << 20)
+    assert written == [(offset, 0x200000), (0x200000, 0x400000), (0x400000, 0x500000), (0x500000, end)]
 
 
 @pytest.mark.parametrize("keep", [0, 10, 63, 64, 4000])
