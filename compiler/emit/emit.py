@@ -44,7 +44,8 @@ def _role(path: str) -> str:
 
 MAIN_SOURCES = frozenset(
     ("infc_main.c", "infc_args.c", "infc_generate.c", "infc_chat_cli.c", "infc_bench.c", "infc_bandwidth.c", "infc_perplexity.c",
-     "infc_json.c", "infc_output.c", "infc_session.c", "infc_describe.c", "infc_bench_report.c", "infc_startup.c")
+     "infc_json.c", "infc_output.c", "infc_session.c", "infc_describe.c", "infc_bench_report.c", "infc_startup.c",
+     "infc_peak.c", "infc_together.c")
 )  # fmt: skip
 
 

@@ -1,0 +1,50 @@
+// infc_together.c: threads of a measurement. They are not the model's own team: a limit is measured without what it limits.
+#define _GNU_SOURCE
+#include "infc_together.h"
+#include "infc_output.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+
+typedef struct job {
+    infc_together_fn fn;
+    void *arg;
+    int thread;
+    _Atomic int *waiting;  // threads that are not at the start yet
+} job;
+
+static void *work(void *arg) {
+    job *j = arg;
+    atomic_fetch_sub(j->waiting, 1);
+    while (atomic_load_explicit(j->waiting, memory_order_acquire) > 0) {
+    }
+    j->fn(j->arg, j->thread);
+    return NULL;
+}
+
+double infc_together(int n, infc_together_fn fn, void *arg) {
+    _Atomic int waiting = n;
+    job *jobs = calloc((size_t)n, sizeof *jobs);
+    pthread_t *ids = calloc((size_t)n, sizeof *ids);
+    int started = 1;
+    double seconds = -1;
+    if (jobs != NULL && ids != NULL) {
+        for (int i = 0; i < n; i++) jobs[i] = (job){fn, arg, i, &waiting};
+        while (started < n && pthread_create(&ids[started], NULL, work, &jobs[started]) == 0) started++;
+        if (started == n) {
+            while (atomic_load(&waiting) > 1) {
+            }
+            double start = infc_now();
+            work(&jobs[0]);
+            for (int i = 1; i < n; i++) pthread_join(ids[i], NULL);
+            seconds = infc_now() - start;
+        } else {
+            atomic_store(&waiting, 0);  // let those that did start go
+            for (int i = 1; i < started; i++) pthread_join(ids[i], NULL);
+        }
+    }
+    free(jobs);
+    free(ids);
+    return seconds;
+}
