@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 import struct
+from itertools import count
 from typing import Any
 
 from infc.emit.names import attention_name, linear_name
+from infc.emit.phases import batch_classes
 from infc.ir.ops import Weight
 from infc.kernels.spec import KernelSpec
+from infc.plan.cost import epilogue_phases
 from infc.plan.layout import panel_bytes
 from infc.plan.plan import LinearPlan, Phase, Plan, TargetPlan
 
@@ -90,11 +93,6 @@ class ForwardContext:
             "q_scale": f32_literal(1.0 / math.sqrt(c.head_dim)),
         }
 
-    @staticmethod
-    def _classes(phase: Phase) -> range:
-        """Indices of the batch classes that a phase can meet: two terms are two rows, so that M = 1 does not occur."""
-        return range(phase.terms - 1, len(phase.linears[0].kernels))
-
     def _group_units(self, panels_per_unit: int) -> int:
         """Work items of the q, k and v of one kv head."""
         c = self.config
@@ -117,9 +115,10 @@ class ForwardContext:
             "kv_bytes_per_position": self.plan.kv.part_bytes // self.plan.kv.page_size * c.n_kv_heads,
         }
 
-    def phase(self, phase: Phase) -> dict[str, Any]:
-        """What a call site needs."""
+    def phase(self, phase: Phase, probe: int) -> dict[str, Any]:
+        """What a call site needs. ``probe``: its number in ``phase_costs``; -1 for what is not timed."""
         d: dict[str, Any] = {
+            "probe": probe,
             "kind": phase.kind,
             "linears": phase.linears,
             "source": phase.source,
@@ -140,7 +139,7 @@ class ForwardContext:
             d["c_name"] = self._attention(phase)["c_name"]
         else:
             d["argument"] = self._argument(phase)
-            used = [phase.linears[0].kernels[i] for i in self._classes(phase)]
+            used = [phase.linears[0].kernels[i] for i in batch_classes(phase)]
             guards = [_GUARDS[spec.batch] for spec in used]
             guards[0] = guards[0].removeprefix("else ")
             names = [linear_name(phase, spec.batch, self.tp.target) for spec in used]
@@ -156,7 +155,7 @@ class ForwardContext:
                 f = self._attention(phase)
                 found.setdefault(f["c_name"], f)
             elif phase.linears:
-                for i in self._classes(phase):
+                for i in batch_classes(phase):
                     f = self._function(phase, i)
                     known = found.setdefault(f["c_name"], f)
                     if known is not f and phase.tensor not in known["used_by"]:
@@ -178,13 +177,16 @@ class ForwardContext:
             }
             for b in plan.buffers
         ]
+        probe = count(1)  # 0 is the embedding's, as in phase_costs
+        kinds = [{"index": k.index, "phases": [self.phase(p, next(probe)) for p in k.phases]} for k in self.tp.kinds]
+        timed = epilogue_phases(self.tp)
         return {
             "isa": self.tp.target.isa,
             "buffers": buffers,
             "functions": self.functions(),
-            "kinds": [{"index": k.index, "phases": [self.phase(p) for p in k.phases]} for k in self.tp.kinds],
-            "prologue": self.phase(next(p for p in self.tp.prologue if p.kind == "embed")),
-            "epilogue": [self.phase(p) for p in self.tp.epilogue],
+            "kinds": kinds,
+            "prologue": self.phase(next(p for p in self.tp.prologue if p.kind == "embed"), 0),
+            "epilogue": [self.phase(p, next(probe) if p in timed else -1) for p in self.tp.epilogue],
             "runs": plan.runs,
             "rope_offset": plan.layout.rope.offset,
             "rms_eps": f32_literal(self.config.rms_eps),

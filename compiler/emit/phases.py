@@ -1,0 +1,48 @@
+"""src/phases.json: what each INFC_PROBE of the emitted forward passes stands for, for ``infc explain``."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from infc.emit.names import attention_name, linear_name
+from infc.plan.cost import PhaseCost, phase_costs
+from infc.plan.plan import Phase, Plan, TargetPlan
+
+FILE = "phases.json"
+_FIGURES = ("probe", "calls", "weight_bytes", "row_bytes", "int_macs", "f32_macs", "kv_bytes", "kv_macs")
+
+
+def batch_classes(phase: Phase) -> range:
+    """Indices of the batch classes that a phase can meet: two terms are two rows, so that M = 1 does not occur."""
+    return range(phase.terms - 1, len(phase.linears[0].kernels))
+
+
+def _kernels(plan: Plan, tp: TargetPlan, phase: Phase) -> list[dict[str, Any]]:
+    """Name and row counts of the functions a phase calls; ``rows`` counts int8 rows, of which a row of two terms makes two."""
+    c = plan.config
+    if phase.kind == "attention":
+        group = c.n_heads // c.n_kv_heads
+        name = attention_name(phase, tp.target, plan.kv.dtype, c.head_dim, group, plan.kv.page_size)
+        return [{"name": name, "rows": None}]
+    if phase.kind == "embed":
+        return [{"name": f"embed_{phase.linears[0].weight_type.lower()}_row", "rows": None}]
+    if phase.kind in ("norm", "quantize"):
+        terms = "x2" if phase.terms == 2 else ""
+        name = "quantize_q8_row" if phase.kind == "quantize" else f"rmsnorm_q8{terms}_row" if phase.quantize else "rmsnorm_row"
+        return [{"name": name, "rows": None}]
+    specs = [phase.linears[0].kernels[i] for i in batch_classes(phase)]
+    return [{"name": linear_name(phase, spec.batch, tp.target), "rows": list(spec.rows())} for spec in specs]
+
+
+def _entry(plan: Plan, tp: TargetPlan, cost: PhaseCost) -> dict[str, Any]:
+    phase = cost.phase
+    title = phase.kind if phase.kind in ("embed", "attention") else phase.name
+    figures = {name: getattr(cost, name) for name in _FIGURES}
+    return figures | {"phase": title, "terms": phase.terms, "head": phase in tp.epilogue, "kernels": _kernels(plan, tp, phase)}
+
+
+def phases_json(plan: Plan) -> str:
+    """Stable text: {isa: [phase, ...]} in the order of the probes; see ``PhaseCost`` for the figures."""
+    table = {tp.target.isa: [_entry(plan, tp, cost) for cost in phase_costs(plan, tp)] for tp in plan.targets}
+    return json.dumps(table, indent=1, sort_keys=True) + "\n"
