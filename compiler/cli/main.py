@@ -157,6 +157,26 @@ def bench(artifact: Path, arguments: tuple[str, ...]) -> None:
     _execute(artifact, ("bench", *arguments))
 
 
+@infc.command()
+@click.argument("artifact", type=click.Path(path_type=Path))
+@click.option("-t", "--threads", type=click.IntRange(0, 1024), default=1, show_default=True, metavar="T", help="0: what the system grants")
+@click.option("-b", "--batch", type=click.IntRange(1, 4096), default=1, show_default=True, metavar="B", help="sequences that decode together")
+@click.option("-p", "--prompt", type=click.IntRange(1), metavar="N", help="a prompt of N tokens instead of decoding")
+@click.option("-d", "--depth", type=click.IntRange(0), default=0, show_default=True, metavar="N", help="positions held before")
+@click.option("-n", "--steps", type=click.IntRange(1, 100000), metavar="N", help="steps to time (32; 3 of a prompt)")
+@click.option("--isa", metavar="ISA", help="use this instruction set of those compiled in")
+@click.option("--cc", metavar="CC", help="the C compiler ($CC, gcc, clang)")
+@click.option("--json/--table", "as_json", default=None, help="JSON where stdout is no terminal, else a table")
+def explain(as_json: bool | None, **given: Any) -> None:
+    """List ARTIFACT's kernels: calls, bytes, multiply-accumulates and time of a step, and how near each comes to the machine's limits.
+
+    The artifact's own sources are compiled once more, with a clock between the kernels.
+    """
+    from infc.cli import explain as command
+
+    command.run(as_json=not sys.stdout.isatty() if as_json is None else as_json, **given)
+
+
 def _fail(text: str, status: int) -> int:
     print(f"infc: {text}", file=sys.stderr)
     return status
