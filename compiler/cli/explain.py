@@ -25,7 +25,7 @@ def _limits(e: Explained) -> str:
 
 def _cells(e: Explained) -> list[tuple[str, ...]]:
     """One row a kernel, then what lies outside them, then the sum."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for k in e.kernels:
         ns = k.seconds * 1e9
         rates = (f"{k.bytes / ns:.1f}", f"{k.macs / ns:.1f}") if ns > 0 else ("", "")
