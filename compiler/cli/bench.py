@@ -23,7 +23,7 @@ _LISTS = {
 }  # fmt: skip
 _REPS, _FORMAT = ("-r", "--repetitions"), ("-o", "--output")
 _FLAGS = ("--pin", "--no-process")
-_PLOT_STEPS = 32
+_PLOT_STEPS, _PLOT_BATCH = 32, 4  # one kernel class each: one row, a few, a chunk
 
 
 @dataclass(frozen=True)
@@ -144,8 +144,8 @@ def plot(artifact: Artifact, arguments: Sequence[str], path: Path) -> None:
             progress.reporter.stage("measure")
             rows = min(max(asked.tests.prompts, default=512), e.probed.info.max_rows)
             depth = max(asked.tests.depths)
-            loads = (Workload(1, depth, False, _PLOT_STEPS), Workload(rows, depth, True, 3))
-            explained = [e.explain(w) for w in loads]
+            loads = [Workload(1, depth, False, _PLOT_STEPS), Workload(_PLOT_BATCH, 0, False, _PLOT_STEPS), Workload(rows, depth, True, 3)]
+            explained = [e.explain(w) for w in loads if e.probed.refuses(w) is None or w.rows != _PLOT_BATCH]
         last = explained[-1].profile
         title = f"{artifact.name}, {last.isa}, {last.threads} thread{'s' if last.threads > 1 else ''}"
         draw(path, title, explained)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import atan, degrees
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,6 @@ if TYPE_CHECKING:
     from infc.measure.explain import Explained
 
 _MARKERS = "osD^v"
-_LEAST_SHARE = 0.002  # of a step's time: kernels below it would only hide the others
 
 
 def require_matplotlib() -> None:
@@ -36,7 +36,8 @@ def _limits(axes: Any, explained: Sequence[Explained], low: float, high: float) 
         knee = peak / x.read_gb_s
         axes.plot([low, knee, high], [low * x.read_gb_s, peak, peak], style, color="0.35", linewidth=1.2)
         axes.annotate(f"{name} peak {peak:.0f} GMAC/s", (high, peak), ha="right", va="bottom", fontsize=8)
-    axes.annotate(f"read {x.read_gb_s:.1f} GB/s", (low, low * x.read_gb_s), ha="left", va="bottom", rotation=35, fontsize=8)
+    along = {"rotation": degrees(atan(x.read_gb_s)), "rotation_mode": "anchor", "transform_rotates_text": True}
+    axes.text(low * 1.2, low * 1.25 * x.read_gb_s, f"read {x.read_gb_s:.1f} GB/s", ha="left", va="bottom", fontsize=8, **along)
 
 
 def draw(path: Path, title: str, explained: Sequence[Explained]) -> None:
@@ -45,11 +46,10 @@ def draw(path: Path, title: str, explained: Sequence[Explained]) -> None:
     import matplotlib
     from matplotlib.figure import Figure
 
-    shown = [
-        [k for k in e.kernels if k.seconds > _LEAST_SHARE * e.step_s and k.macs > 0 and k.bytes > 0] for e in explained
-    ]  # fmt: skip
+    # What multiplies nothing, as the embedding's look-up, has no place between logarithmic axes.
+    shown = [[k for k in e.kernels if k.seconds > 0 and k.macs > 0 and k.bytes > 0] for e in explained]
     if not any(shown):
-        raise InputError("opt", "no kernel took long enough to be drawn", title)
+        raise InputError("opt", "no kernel multiplies anything: there is nothing to draw", title)
     phases = list(dict.fromkeys(k.phase for kernels in shown for k in kernels))
     colours = {p: f"C{i}" for i, p in enumerate(phases)}
     intensities = [k.macs / k.bytes for kernels in shown for k in kernels]

@@ -105,18 +105,22 @@ class Probed:
         self.handle.check(self._take(ctypes.c_int32(n), seconds.ctypes.data_as(double_p), marks.ctypes.data_as(uint64_p)))
         return seconds, marks
 
-    def _check(self, w: Workload) -> None:
+    def refuses(self, w: Workload) -> LimitError | None:
+        """Why a workload does not fit the program, if it does not."""
         i = self.info
         seqs, held = (1, w.rows) if w.prompt else (w.rows, w.steps + WARM_UP)
         if w.depth + held > i.n_ctx:
-            raise LimitError("C02", f"depth {w.depth} and {held} more positions do not fit the context of {i.n_ctx}", "compile with --ctx")
+            return LimitError("C02", f"depth {w.depth} and {held} more positions do not fit the context of {i.n_ctx}", "compile with --ctx")
         pages = -(-(w.depth + held) // i.page_size)
         if seqs > i.max_seqs or seqs * pages > i.n_pages:
-            raise LimitError("C02", f"{seqs} sequences of {w.depth + held} positions do not fit", "compile with --max-seqs, --kv-tokens")
+            return LimitError("C02", f"{seqs} sequences of {w.depth + held} positions do not fit", "compile with --max-seqs, --kv-tokens")
+        return None
 
     def run(self, w: Workload, n_probes: int) -> Profile:
         """Fill ``depth`` positions, warm up, run and time the steps. Raises LimitError if they do not fit the program."""
-        self._check(w)
+        refused = self.refuses(w)
+        if refused is not None:
+            raise refused
         h, rng = self.handle, np.random.default_rng(1)
         with ExitStack() as stack:
             seqs = [stack.enter_context(sequence(h)) for _ in range(1 if w.prompt else w.rows)]
