@@ -24,28 +24,30 @@ typedef void (*loop)(long n);
 enum { CHAINS = 12 };  // accumulators: latency 4 or 5 times two units, and room to spare
 
 // A loop of CHAINS independent accumulators; STEP uses and changes acc, with operands a and b. Each step is one vector of MACs.
-#define LOOP(name, features, vec, zero, one, STEP)                      \
+// TOUCH after each step also keeps the accumulator where it is: gcc 12 otherwise copies all of them in every turn.
+#define LOOP(name, features, vec, reg, zero, one, STEP)                 \
     TARGET(features) static void name(long n) {                         \
         vec sum[CHAINS], a = one, b = one;                              \
         for (int k = 0; k < CHAINS; k++) sum[k] = zero;                 \
-        TOUCH("x", a);                                                  \
-        TOUCH("x", b);                                                  \
+        TOUCH(reg, a);                                                  \
+        TOUCH(reg, b);                                                  \
         for (long i = 0; i < n; i++) {                                  \
             _Pragma("GCC unroll 12") for (int k = 0; k < CHAINS; k++) { \
                 vec acc = sum[k];                                       \
                 STEP;                                                   \
+                TOUCH(reg, acc);                                        \
                 sum[k] = acc;                                           \
             }                                                           \
         }                                                               \
-        for (int k = 0; k < CHAINS; k++) TOUCH("x", sum[k]);            \
+        for (int k = 0; k < CHAINS; k++) TOUCH(reg, sum[k]);            \
     }
 
 // SSE2 has no byte products: 8 pairs of 16-bit values.
-LOOP(int_sse2, "sse2", __m128i, _mm_setzero_si128(), _mm_set1_epi16(1), TOUCH("x", b); acc = _mm_add_epi32(acc, _mm_madd_epi16(a, b)))
-LOOP(f32_sse2, "sse2", __m128, _mm_setzero_ps(), _mm_set1_ps(0.5f), TOUCH("x", b); acc = _mm_add_ps(acc, _mm_mul_ps(a, b)))
-LOOP(int_avx2, "avx2", __m256i, _mm256_setzero_si256(), _mm256_set1_epi8(1), TOUCH("x", b);
+LOOP(int_sse2, "sse2", __m128i, "x", _mm_setzero_si128(), _mm_set1_epi16(1), TOUCH("x", b); acc = _mm_add_epi32(acc, _mm_madd_epi16(a, b)))
+LOOP(f32_sse2, "sse2", __m128, "x", _mm_setzero_ps(), _mm_set1_ps(0.5f), TOUCH("x", b); acc = _mm_add_ps(acc, _mm_mul_ps(a, b)))
+LOOP(int_avx2, "avx2", __m256i, "x", _mm256_setzero_si256(), _mm256_set1_epi8(1), TOUCH("x", b);
      acc = _mm256_add_epi32(acc, _mm256_madd_epi16(_mm256_maddubs_epi16(a, b), a)))
-// 4-bit weights leave room for eight sums in 16 bits: one widening serves eight products (here: the other 11 of 12 steps).
+// 4-bit weights leave room for eight sums in 16 bits, so that one widening serves eight products.
 TARGET("avx2") static void int_avx2_narrow(long n) {
     __m256i sum[4], wide[4], a = _mm256_set1_epi8(1), b = a, ones = _mm256_set1_epi16(1);
     for (int k = 0; k < 4; k++) wide[k] = _mm256_setzero_si256();
@@ -64,9 +66,9 @@ TARGET("avx2") static void int_avx2_narrow(long n) {
     }
     for (int k = 0; k < 4; k++) TOUCH("x", wide[k]);
 }
-LOOP(f32_avx2, "avx2,fma", __m256, _mm256_setzero_ps(), _mm256_set1_ps(0.5f), acc = _mm256_fmadd_ps(a, b, acc))
-LOOP(int_avx512, "avx512f,avx512vnni", __m512i, _mm512_setzero_si512(), _mm512_set1_epi8(1), acc = _mm512_dpbusd_epi32(acc, a, b))
-LOOP(f32_avx512, "avx512f", __m512, _mm512_setzero_ps(), _mm512_set1_ps(0.5f), acc = _mm512_fmadd_ps(a, b, acc))
+LOOP(f32_avx2, "avx2,fma", __m256, "x", _mm256_setzero_ps(), _mm256_set1_ps(0.5f), acc = _mm256_fmadd_ps(a, b, acc))
+LOOP(int_avx512, "avx512f,avx512vnni", __m512i, "v", _mm512_setzero_si512(), _mm512_set1_epi8(1), acc = _mm512_dpbusd_epi32(acc, a, b))
+LOOP(f32_avx512, "avx512f", __m512, "v", _mm512_setzero_ps(), _mm512_set1_ps(0.5f), acc = _mm512_fmadd_ps(a, b, acc))
 
 // Intel SDM volume 1, chapter 18: palette 1, eight tiles of 16 rows of 64 bytes.
 typedef struct tile_config {
