@@ -6,6 +6,7 @@
 #include "infc_peak.h"
 #include "infc_program.h"
 #include "infc_startup.h"
+#include "infc_together.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -291,6 +292,7 @@ int infc_cmd_bench(const infc_args *a) {
     infc_bench_process process = {0};
     int code = INFC_EXIT_OK;
     process.first_byte_s = -1;
+    infc_together_prepare();
     if (!a->no_process) measure_process(a, &process);
     for (size_t k = 0; k < a->bench_threads.n && code == INFC_EXIT_OK; k++)
         code = bench_threads(&b, a->bench_threads.data[k], &process);

@@ -59,7 +59,9 @@ int infc_profile_take(int32_t n, double *seconds, uint64_t *marks)
         seconds[i] = second * (double)profile.sum[i];
         marks[i] = profile.marks[i];
     }
-    memset(&profile, 0, sizeof profile);
+    memset(profile.sum, 0, (size_t)n * sizeof profile.sum[0]);
+    memset(profile.marks, 0, (size_t)n * sizeof profile.marks[0]);
+    profile.first_ns = 0;
     return INFC_OK;
 }
 #endif

@@ -4,6 +4,7 @@
 #include "infc_output.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 
@@ -13,6 +14,20 @@ typedef struct job {
     int thread;
     _Atomic int *waiting;  // threads that are not at the start yet
 } job;
+
+static cpu_set_t cpus;
+static int cpus_known;
+
+void infc_together_prepare(void) { cpus_known = sched_getaffinity(0, sizeof cpus, &cpus) == 0; }
+
+static int start(pthread_t *id, void *(*run)(void *), job *j) {
+    pthread_attr_t attr;
+    if (pthread_attr_init(&attr) != 0) return -1;
+    int rc = cpus_known ? pthread_attr_setaffinity_np(&attr, sizeof cpus, &cpus) : 0;
+    if (rc == 0) rc = pthread_create(id, &attr, run, j);
+    pthread_attr_destroy(&attr);
+    return rc;
+}
 
 static void *work(void *arg) {
     job *j = arg;
@@ -31,14 +46,14 @@ double infc_together(int n, infc_together_fn fn, void *arg) {
     double seconds = -1;
     if (jobs != NULL && ids != NULL) {
         for (int i = 0; i < n; i++) jobs[i] = (job){fn, arg, i, &waiting};
-        while (started < n && pthread_create(&ids[started], NULL, work, &jobs[started]) == 0) started++;
+        while (started < n && start(&ids[started], work, &jobs[started]) == 0) started++;
         if (started == n) {
             while (atomic_load(&waiting) > 1) {
             }
-            double start = infc_now();
+            double began = infc_now();
             work(&jobs[0]);
             for (int i = 1; i < n; i++) pthread_join(ids[i], NULL);
-            seconds = infc_now() - start;
+            seconds = infc_now() - began;
         } else {
             atomic_store(&waiting, 0);  // let those that did start go
             for (int i = 1; i < started; i++) pthread_join(ids[i], NULL);

@@ -15,7 +15,7 @@ def _title(e: Explained) -> str:
     w, p = e.profile.workload, e.profile
     what = f"a prompt of {w.rows}" if w.prompt else "one token" if w.rows == 1 else f"a token of each of {w.rows} sequences"
     depth = f" at depth {w.depth}" if w.depth else ""
-    return f"{what}{depth}: {p.isa}, {p.threads} thread{'s' if p.threads > 1 else ''}, mean of {w.steps} steps"
+    return f"{what}{depth}: {p.isa}, {p.threads} thread{'s' if p.threads > 1 else ''}, mean of the middle half of {w.steps} steps"
 
 
 def _limits(e: Explained) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -12,7 +12,7 @@ from infc.binding.artifact import Artifact
 from infc.emit.phases import FILE
 from infc.errors import InputError
 from infc.measure.limits import Limits, measure_limits
-from infc.measure.profile import WARM_UP, Probed, Profile, Workload, probed_library
+from infc.measure.profile import Probed, Profile, Workload, probed_library
 
 Phases = list[dict[str, Any]]
 
@@ -49,7 +49,7 @@ class Explained:
     @property
     def step_s(self) -> float:
         """Seconds of a step."""
-        return self.profile.wall_s / self.profile.workload.steps
+        return self.profile.wall_s
 
     @property
     def limit_pct(self) -> float:
@@ -80,31 +80,32 @@ def _kernel_name(phase: dict[str, Any], rows: int) -> str:
     return str((names or [k["name"] for k in phase["kernels"]])[-1])
 
 
-def _positions(w: Workload, chunk_rows: int) -> tuple[float, float]:
+def _positions(p: Profile) -> tuple[float, float]:
     """(positions read, positions attended to) of a step, over its sequences and rows, on average over the steps."""
+    w = p.workload
     if w.prompt:
-        ends = [*range(chunk_rows, w.rows, chunk_rows), w.rows]
+        ends = [*range(p.chunk_rows, w.rows, p.chunk_rows), w.rows]
         return float(sum(w.depth + e for e in ends)), w.rows * w.depth + w.rows * (w.rows + 1) / 2
-    held = w.rows * (w.depth + WARM_UP + (w.steps + 1) / 2)
+    held = w.rows * (p.position + 1)  # its own position too
     return held, held
 
 
 def explain_profile(phases: Phases, profile: Profile, limits: Limits) -> Explained:
     """Join times with costs. Phases of several layer kinds that call the same kernel are one line."""
     w = profile.workload
-    read, attended = _positions(w, profile.chunk_rows)
+    read, attended = _positions(profile)
     found: dict[tuple[str, str], list[float]] = {}
     for phase in phases:
         i = phase["probe"]
         logits = 1 if w.prompt else w.rows
         rows = logits if phase["head"] else w.rows
-        calls = float(profile.marks[i]) / w.steps
+        calls = float(profile.marks[i])
         sums = (
             calls,
             calls * phase["weight_bytes"] + rows * phase["row_bytes"] + phase["calls"] * phase["kv_bytes"] * read,
             float(phase["calls"] * phase["int_macs"] * rows),
             float(phase["calls"] * (phase["f32_macs"] * rows + phase["kv_macs"] * attended)),
-            float(profile.seconds[i]) / w.steps,
+            float(profile.seconds[i]),
         )
         name = _kernel_name(phase, logits if phase["head"] else profile.chunk_rows)
         known = found.setdefault((phase["phase"], name), [0.0] * len(sums))
@@ -115,7 +116,7 @@ def explain_profile(phases: Phases, profile: Profile, limits: Limits) -> Explain
         pct = 100 * max(by_read, by_math) / seconds if seconds > 0 else 0.0
         bound = "read" if by_read >= by_math else "math"
         kernels.append(KernelTime(title, name, calls, size, int_macs, f32_macs, seconds, bound, pct))
-    outside = profile.wall_s / w.steps - sum(k.seconds for k in kernels)
+    outside = profile.wall_s - sum(k.seconds for k in kernels)
     return Explained(profile, limits, tuple(kernels), outside)
 
 
@@ -139,9 +140,3 @@ def explainer(artifact: Artifact, threads: int, isa: str | None, cc: str | None)
     read_phases(artifact, next(iter(artifact.manifest.get("targets", [])), ""))  # before minutes of compiling
     with probed_library(artifact, cc) as library, Probed(library, artifact, threads, isa) as probed:
         yield Explainer(artifact, probed)
-
-
-def explain_all(artifact: Artifact, workloads: Sequence[Workload], threads: int = 0, isa: str | None = None) -> list[Explained]:
-    """Several workloads of one artifact."""
-    with explainer(artifact, threads, isa, None) as e:
-        return [e.explain(w) for w in workloads]

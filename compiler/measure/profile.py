@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -39,15 +40,20 @@ class Workload:
 
 @dataclass(frozen=True)
 class Profile:
-    """Sums over all steps. ``seconds`` and ``marks``: (probes,); ``wall_s`` includes what lies outside the forward pass."""
+    """Means over the steps that count: the middle half by time, so that no disturbance does and the parts still add up.
+
+    ``seconds`` and ``marks``: (probes,); ``wall_s`` includes what lies outside the forward pass; ``position``: mean number of positions
+    that a step of decoding found in its sequence.
+    """
 
     workload: Workload
     isa: str
     threads: int
     chunk_rows: int  # rows that one forward pass takes
     seconds: NDArray[np.float64]
-    marks: NDArray[np.uint64]
+    marks: NDArray[np.float64]
     wall_s: float
+    position: float
 
 
 def read_recipe(artifact: Artifact) -> Recipe:
@@ -128,21 +134,26 @@ class Probed:
                 if w.depth:
                     step(h, self._rows(rng, [seq], w.depth, 0))
             logits = np.empty((len(seqs), self.info.vocab_size), np.float32)
-            wall = 0.0
-            for i in range(-WARM_UP, w.steps):
-                if i == 0:
-                    self.take(n_probes)
-                    wall = 0.0
-                rows = self._rows(rng, seqs, w.rows if w.prompt else 1, w.depth + (0 if w.prompt else i + WARM_UP))
+            taken: list[tuple[float, int, NDArray[np.float64], NDArray[np.uint64]]] = []
+            for i in range(WARM_UP + w.steps):
+                start_pos = w.depth + (0 if w.prompt else i)
+                rows = self._rows(rng, seqs, w.rows if w.prompt else 1, start_pos)
                 rows["flags"][-len(seqs) :] = LOGITS
+                self.take(n_probes)
                 start = time.perf_counter()
                 step(h, rows, logits)
-                wall += time.perf_counter() - start
+                taken.append((time.perf_counter() - start, start_pos, *self.take(n_probes)))
                 if w.prompt:
                     with h.use() as model:
                         h.check(h.lib.infc_seq_truncate(model, seqs[0], w.depth))
-            seconds, marks = self.take(n_probes)
-        return Profile(w, self.isa, self.info.threads, min(w.rows, self.info.max_rows), seconds, marks, wall)
+        return self._summary(w, taken[WARM_UP:])
+
+    def _summary(self, w: Workload, taken: list[tuple[float, int, NDArray[np.float64], NDArray[np.uint64]]]) -> Profile:
+        by_time = sorted(taken, key=lambda t: t[0])
+        cut = len(by_time) // 4
+        walls, positions, seconds, marks = zip(*by_time[cut : len(by_time) - cut], strict=True)
+        means = (np.mean(seconds, axis=0), np.mean(np.asarray(marks, np.float64), axis=0), fmean(walls), fmean(positions))
+        return Profile(w, self.isa, self.info.threads, min(w.rows, self.info.max_rows), *means)
 
     def _rows(self, rng: np.random.Generator, seqs: list[int], each: int, start: int) -> NDArray[Any]:
         """``each`` rows of random tokens from position ``start`` on of every sequence."""

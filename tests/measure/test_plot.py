@@ -21,7 +21,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 def explained(workload: Workload, *kernels: KernelTime) -> Explained:
     times = np.array([k.seconds for k in kernels])
-    profile = Profile(workload, "avx2", 1, 1, times, np.ones(len(kernels), np.uint64), wall_s=float(times.sum()) * workload.steps)
+    profile = Profile(workload, "avx2", 1, 1, times, np.ones(len(kernels)), wall_s=float(times.sum()), position=0)
     return Explained(profile, Limits(1, 25.0, 400.0, 100.0), kernels, 0.0)
 
 
