@@ -22,8 +22,10 @@ void infc_together_prepare(void) { cpus_known = sched_getaffinity(0, sizeof cpus
 
 static int start(pthread_t *id, void *(*run)(void *), job *j) {
     pthread_attr_t attr;
+    cpu_set_t own, others = cpus;
     if (pthread_attr_init(&attr) != 0) return -1;
-    int rc = cpus_known ? pthread_attr_setaffinity_np(&attr, sizeof cpus, &cpus) : 0;
+    if (sched_getaffinity(0, sizeof own, &own) == 0 && CPU_COUNT(&own) == 1) CPU_XOR(&others, &others, &own);  // that CPU is taken
+    int rc = cpus_known && CPU_COUNT(&others) > 0 ? pthread_attr_setaffinity_np(&attr, sizeof others, &others) : 0;
     if (rc == 0) rc = pthread_create(id, &attr, run, j);
     pthread_attr_destroy(&attr);
     return rc;
