@@ -126,6 +126,8 @@ def test_batches(folder: Path, capsys: Capture) -> None:
     assert main(argv) == 0
     rows = json.loads(capsys.readouterr().out)
     assert [(r["test"], r["threads"]) for r in rows] == [(b, t) for t in (1, 2) for b in ("batch1", "batch4")]
+    # Two processes, one a thread count, are two turns of the script: 50, then 40.
+    assert [(r["tok_s"], r["peer_tok_s"]) for r in rows] == [(100, 50), (100, 50), (100, 40), (100, 40)]
     log = calls(folder)
     assert [c[0] for c in log] == ["ours", "llama-batched-bench", "llama-batched-bench"]  # one thread count a process
     assert log[0][log[0].index("-p") + 1] == log[0][log[0].index("-n") + 1] == "0"
