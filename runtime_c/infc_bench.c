@@ -178,6 +178,18 @@ static int end_run(bench *b, const infc_bench_test *t, int32_t n_open) {
     return rc < 0 ? infc_complain_api(rc) : INFC_EXIT_OK;
 }
 
+// What the limits' own buffers pushed out of the caches comes back, as it is there for a peer that only repeats its test: two passes of one
+// row, untimed. 0 or INFC_E*.
+static int warm_up(bench *b, const infc_bench_test *t, int32_t seq) {
+    int rc = 0;
+    for (int pass = 0; pass < 2 && rc >= 0; pass++) {
+        infc_row row = {seq, t->depth, 0, INFC_ROW_LOGITS};
+        rc = infc_step(b->s.model, &row, 1, b->logits, NULL);
+        if (rc >= 0) rc = infc_seq_truncate(b->s.model, seq, t->depth);
+    }
+    return rc;
+}
+
 static int run_test(bench *b, const infc_bench_test *t, uint32_t *state, double *seconds) {
     int32_t n = t->kind == INFC_BENCH_BATCH ? t->n : 1, n_open = 0;
     int rc = 0;
@@ -187,6 +199,7 @@ static int run_test(bench *b, const infc_bench_test *t, uint32_t *state, double 
         if (rc < 0) break;
         b->seqs[n_open] = rc;
     }
+    if (rc >= 0) rc = warm_up(b, t, b->seqs[0]);
     double start = infc_now();
     int code = rc < 0 ? infc_complain_api(rc)
              : t->kind == INFC_BENCH_PROMPT ? run_prompt(b, t, b->seqs[0], state) : run_decode(b, t, n, state);
