@@ -123,10 +123,12 @@ class Driver:
 
     def _build(self, model: ModelFile, config: ModelConfig, cache: cache_module.Cache | None) -> Artifact:
         from infc.emit import emit
+        from infc.plan.cost import step_cost
 
         graphs = self.graphs(model, config)
         plan = self.plan(graphs[-1][1])
         extra = self.sections(model, config)
+        extra.meta.update(asdict(step_cost(plan)))  # bench states limits from these
         with publish.workspace(self.out) as work:
             parts, staged = work / "parts", work / "out"
             staged.mkdir()

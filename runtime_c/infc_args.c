@@ -42,6 +42,7 @@ static const option options[] = {
      "positions the context holds before a prompt or decode test starts (0)"},
     {"-t", "--threads", NULL, BENCH, INTS, AT(bench_threads), 1, 1024, "N,..", "thread counts (1)"},
     {"-r", "--repetitions", NULL, BENCH, INT, AT(reps), 1, 1000, "N", "runs of each test (5); the median is reported"},
+    {NULL, "--no-process", NULL, BENCH, FLAG, AT(no_process), 0, 0, NULL, "leave start-up time and peak memory out"},
     {"-o", "--output", NULL, BENCH, FORMAT, AT(format), 0, 0, "md|json", "format of the table"},
     {"-c", "--ctx-size", NULL, PPL, INT, AT(n_ctx), 4, INT32_MAX, "N", "tokens a window has (512, or the context if that is less)"},
     {"-t", "--threads", NULL, GEN | CHAT | PPL, INT, AT(threads), 0, 1024, "N", "threads; 0: what affinity, quota and cores allow"},

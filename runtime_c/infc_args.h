@@ -37,6 +37,7 @@ typedef struct infc_args {
     // bench and perplexity
     infc_ints bench_prompts, bench_gens, bench_batches, bench_depths, bench_threads;
     int32_t reps, n_ctx;
+    int no_process;
     const char *format;  // "md" or "json"
 } infc_args;
 

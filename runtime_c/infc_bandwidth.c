@@ -2,9 +2,8 @@
 // readers are tried and the best is the limit: a limit that a slow reader sets would flatter us.
 #define _GNU_SOURCE
 #include "infc_bandwidth.h"
-#include "infc_output.h"
+#include "infc_together.h"
 
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -85,55 +84,27 @@ static int usable(int need) {
 
 typedef struct job {
     const infc_bandwidth *b;
-    int thread;
     int passes;
-    _Atomic int *waiting;  // threads that are not at the start yet
-    uint64_t sum;
 } job;
 
 static _Atomic uint64_t sink;  // keeps the reads alive
 
-static void *work(void *arg) {
-    job *j = arg;
-    size_t part = j->b->size / (size_t)j->b->threads;
-    const unsigned char *p = j->b->data + (size_t)j->thread * part;
-    atomic_fetch_sub(j->waiting, 1);
-    while (atomic_load_explicit(j->waiting, memory_order_acquire) > 0) {
-    }
+static void work(void *arg, int thread) {
+    const job *j = arg;
+    const size_t part = j->b->size / (size_t)j->b->threads;
+    const unsigned char *p = j->b->data + (size_t)thread * part;
+    uint64_t sum = 0;
     for (int i = 0; i < j->passes; i++) {
         __asm__ volatile("" : : "r"(p) : "memory");  // each pass reads anew
-        j->sum ^= readers[j->b->kernel].read(p, part);
+        sum ^= readers[j->b->kernel].read(p, part);
     }
-    return NULL;
+    atomic_fetch_xor(&sink, sum);
 }
 
 // Seconds that `passes` passes take on all threads, or -1.
 static double time_passes(const infc_bandwidth *b, int passes) {
-    int n = b->threads;
-    _Atomic int waiting = n;
-    job *jobs = calloc((size_t)n, sizeof *jobs);
-    pthread_t *ids = calloc((size_t)n, sizeof *ids);
-    int started = 1;
-    double seconds = -1;
-    if (jobs != NULL && ids != NULL) {
-        for (int i = 0; i < n; i++) jobs[i] = (job){b, i, passes, &waiting, 0};
-        while (started < n && pthread_create(&ids[started], NULL, work, &jobs[started]) == 0) started++;
-        if (started == n) {
-            while (atomic_load(&waiting) > 1) {
-            }
-            double start = infc_now();
-            work(&jobs[0]);
-            for (int i = 1; i < n; i++) pthread_join(ids[i], NULL);
-            seconds = infc_now() - start;
-        } else {
-            atomic_store(&waiting, 0);  // let those that did start go
-            for (int i = 1; i < started; i++) pthread_join(ids[i], NULL);
-        }
-        for (int i = 0; i < n; i++) atomic_fetch_xor(&sink, jobs[i].sum);
-    }
-    free(jobs);
-    free(ids);
-    return seconds;
+    job j = {b, passes};
+    return infc_together(b->threads, work, &j);
 }
 
 double infc_bandwidth_measure(const infc_bandwidth *b, double seconds) {

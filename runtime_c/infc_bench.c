@@ -1,10 +1,12 @@
 // infc_bench.c: NAME bench. Tests are interleaved (A B C A B C ...), so that a machine whose speed drifts slows them alike, and the read
-// bandwidth is measured beside every run.
+// bandwidth and the arithmetic peaks are measured beside every run.
 #define _GNU_SOURCE
 #include "infc_bench.h"
 #include "infc_bandwidth.h"
+#include "infc_peak.h"
 #include "infc_program.h"
 #include "infc_startup.h"
+#include "infc_together.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,11 +16,12 @@ enum {
     BATCH_STEPS = 32,  // decode steps of a batch test
     MAX_DEPTHS = 16
 };
-static const double read_seconds = 0.03;  // length of a bandwidth measurement
+static const double read_seconds = 0.03, peak_seconds = 0.01;  // lengths of the measurements of limits
 
 typedef struct bench {
     const infc_args *args;
     infc_session s;
+    infc_costs costs;
     infc_bench_test *tests;  // (n_tests) over all thread counts
     int n_tests;
     infc_row *rows;          // (max batch or ubatch)
@@ -42,8 +45,9 @@ static int add_test(bench *b, infc_bench_test t) {
     b->tests = grown;
     t.seconds = malloc((size_t)reps * sizeof(double));
     t.read_bw = malloc((size_t)reps * sizeof(double));
+    for (int k = 0; k < 2; k++) t.peak[k] = malloc((size_t)reps * sizeof(double));
     b->tests[b->n_tests++] = t;
-    return t.seconds && t.read_bw ? INFC_EXIT_OK : infc_complain(INFC_EXIT_LIMIT, "out of memory");
+    return t.seconds && t.read_bw && t.peak[0] && t.peak[1] ? INFC_EXIT_OK : infc_complain(INFC_EXIT_LIMIT, "out of memory");
 }
 
 // Positions that `seqs` new sequences may take each, by context and by the pages that the kept sequences leave.
@@ -56,14 +60,20 @@ static int32_t room(const bench *b, int32_t seqs) {
 // Keys and values of one position.
 static uint64_t position_bytes(const infc_info *i) { return i->kv_bytes / ((uint64_t)i->n_pages * (uint64_t)i->page_size); }
 
-// Keys and values that rows first..first+n-1 of a sequence read.
-static uint64_t kv_read(const infc_info *i, int32_t first, int32_t n, int32_t rows_a_pass) {
-    uint64_t positions = 0;
-    for (int32_t at = 0; at < n; at += rows_a_pass) {
-        int32_t end = at + rows_a_pass < n ? at + rows_a_pass : n;
-        positions += (uint64_t)first + (uint64_t)end;
-    }
-    return position_bytes(i) * positions;
+// What one run of `seqs` sequences of n rows each, from position `depth` on, must read and multiply. rows: of one pass and sequence;
+// heads: rows of logits in all; head_passes: passes that make any.
+static void count_costs(const bench *b, infc_bench_test *t, int32_t seqs, int32_t n, int32_t rows, int32_t heads, int32_t head_passes) {
+    const infc_costs *c = &b->costs;
+    const infc_info *i = &b->s.info;
+    const uint64_t tokens = (uint64_t)seqs * (uint64_t)n, depth = (uint64_t)t->depth;
+    uint64_t seen = depth * (uint64_t)n + (uint64_t)n * ((uint64_t)n + 1) / 2;  // positions that the rows of a sequence attend to
+    uint64_t held = 0;                                                         // positions that its passes read
+    for (int32_t at = 0; at < n; at += rows) held += depth + (uint64_t)(at + rows < n ? at + rows : n);
+    t->bytes = (c->stream_bytes - c->head_bytes) * (uint64_t)t->steps + c->head_bytes * (uint64_t)head_passes;
+    if (t->depth > 0) t->bytes += position_bytes(i) * held * (uint64_t)seqs;
+    t->int_macs = c->int_macs * tokens + c->head_int_macs * (uint64_t)heads;
+    t->f32_macs = c->f32_macs * tokens + c->head_f32_macs * (uint64_t)heads;
+    t->f32_macs += 2 * (uint64_t)i->n_layers * (uint64_t)i->n_heads * (uint64_t)i->head_dim * seen * (uint64_t)seqs;
 }
 
 // One length that fits the program: cut if need be, and its name then says so.
@@ -77,7 +87,8 @@ static int plan_sequence(bench *b, int kind, int32_t n, int32_t depth, int32_t b
     if (kind == INFC_BENCH_PROMPT && n > b->max_prompt) b->max_prompt = n;
     infc_bench_test t = {.kind = kind, .n = n, .depth = depth, .base = base, .tokens = n, .threads = threads};
     t.steps = (n + rows - 1) / rows;
-    if (depth > 0) t.kv_bytes = kv_read(&b->s.info, depth, n, rows);
+    const int prompt = kind == INFC_BENCH_PROMPT;  // whose last row alone has logits
+    count_costs(b, &t, 1, n, rows, prompt ? 1 : n, prompt ? 1 : n);
     return add_test(b, t);
 }
 
@@ -92,6 +103,7 @@ static int plan_batch(bench *b, int32_t n, int32_t threads) {
     if (n > b->max_batch) b->max_batch = n;
     int32_t passes = steps * ((n + b->s.ubatch - 1) / b->s.ubatch);
     infc_bench_test t = {.kind = INFC_BENCH_BATCH, .n = n, .base = -1, .steps = passes, .tokens = steps * n, .threads = threads};
+    count_costs(b, &t, n, steps, 1, steps * n, passes);
     return add_test(b, t);
 }
 
@@ -166,6 +178,18 @@ static int end_run(bench *b, const infc_bench_test *t, int32_t n_open) {
     return rc < 0 ? infc_complain_api(rc) : INFC_EXIT_OK;
 }
 
+// What the limits' own buffers pushed out of the caches comes back, as it is there for a peer that only repeats its test: two passes of one
+// row, untimed. 0 or INFC_E*.
+static int warm_up(bench *b, const infc_bench_test *t, int32_t seq) {
+    int rc = 0;
+    for (int pass = 0; pass < 2 && rc >= 0; pass++) {
+        infc_row row = {seq, t->depth, 0, INFC_ROW_LOGITS};
+        rc = infc_step(b->s.model, &row, 1, b->logits, NULL);
+        if (rc >= 0) rc = infc_seq_truncate(b->s.model, seq, t->depth);
+    }
+    return rc;
+}
+
 static int run_test(bench *b, const infc_bench_test *t, uint32_t *state, double *seconds) {
     int32_t n = t->kind == INFC_BENCH_BATCH ? t->n : 1, n_open = 0;
     int rc = 0;
@@ -175,6 +199,7 @@ static int run_test(bench *b, const infc_bench_test *t, uint32_t *state, double 
         if (rc < 0) break;
         b->seqs[n_open] = rc;
     }
+    if (rc >= 0) rc = warm_up(b, t, b->seqs[0]);
     double start = infc_now();
     int code = rc < 0 ? infc_complain_api(rc)
              : t->kind == INFC_BENCH_PROMPT ? run_prompt(b, t, b->seqs[0], state) : run_decode(b, t, n, state);
@@ -183,7 +208,7 @@ static int run_test(bench *b, const infc_bench_test *t, uint32_t *state, double 
     return code != INFC_EXIT_OK ? code : ended;
 }
 
-static int run_interleaved(bench *b, infc_bench_test *tests, int n_tests, const infc_bandwidth *bw) {
+static int run_interleaved(bench *b, infc_bench_test *tests, int n_tests, const infc_bandwidth *bw, const infc_peak *peak) {
     uint32_t state = 1;
     for (int rep = -1; rep < b->args->reps; rep++) {  // -1 warms up
         for (int k = 0; k < n_tests; k++) {
@@ -195,6 +220,7 @@ static int run_interleaved(bench *b, infc_bench_test *tests, int n_tests, const 
             if (rep < 0) continue;
             t->seconds[rep] = seconds;
             t->read_bw[rep] = infc_bandwidth_measure(bw, read_seconds);
+            for (int kind = 0; kind < 2; kind++) t->peak[kind][rep] = infc_peak_measure(peak, kind, peak_seconds);
         }
     }
     return INFC_EXIT_OK;
@@ -219,21 +245,24 @@ static void release(bench *b) {
     infc_session_close(&b->s);
 }
 
-static int bench_threads(bench *b, int32_t threads, uint64_t *stream_bytes, infc_bench_process *process) {
+static int bench_threads(bench *b, int32_t threads, infc_bench_process *process) {
     infc_bandwidth bw = {0};
+    infc_peak peak;
     int first = b->n_tests;
     int code = infc_session_open(b->args, threads, 0, &b->s);
     if (code != INFC_EXIT_OK) return code;
-    *stream_bytes = infc_stream_bytes(&b->s);
+    b->costs = infc_costs_of(&b->s);
     process->weights_bytes = b->s.info.weights_bytes;
     if (process->arena_bytes == 0) process->arena_bytes = b->s.info.arena_bytes;  // the child had the first thread count
     process->kv_bytes = position_bytes(&b->s.info) * (uint64_t)(process->n_prompt + process->n_gen);
     code = plan_tests(b, b->s.info.threads);
     if (code == INFC_EXIT_OK) code = allocate(b);
-    if (code == INFC_EXIT_OK && infc_bandwidth_open(&bw, *stream_bytes, b->s.info.threads) != 0)
+    if (code == INFC_EXIT_OK && infc_bandwidth_open(&bw, b->costs.stream_bytes, b->s.info.threads) != 0)
         code = infc_complain(INFC_EXIT_LIMIT, "out of memory: the read bandwidth is measured on %llu bytes",
-                             (unsigned long long)*stream_bytes);
-    if (code == INFC_EXIT_OK) code = run_interleaved(b, b->tests + first, b->n_tests - first, &bw);
+                             (unsigned long long)b->costs.stream_bytes);
+    if (code == INFC_EXIT_OK && infc_peak_open(&peak, b->s.info.isa, b->s.info.threads) != 0)
+        code = infc_complain(INFC_EXIT_LIMIT, "no %d threads to measure the arithmetic peaks with", b->s.info.threads);
+    if (code == INFC_EXIT_OK) code = run_interleaved(b, b->tests + first, b->n_tests - first, &bw, &peak);
     infc_bandwidth_close(&bw);
     release(b);
     return code;
@@ -275,15 +304,17 @@ static void measure_process(const infc_args *a, infc_bench_process *p) {
 int infc_cmd_bench(const infc_args *a) {
     bench b = {.args = a};
     infc_bench_process process = {0};
-    uint64_t stream_bytes = 0;
     int code = INFC_EXIT_OK;
-    measure_process(a, &process);
+    process.first_byte_s = -1;
+    infc_together_prepare();
+    if (!a->no_process) measure_process(a, &process);
     for (size_t k = 0; k < a->bench_threads.n && code == INFC_EXIT_OK; k++)
-        code = bench_threads(&b, a->bench_threads.data[k], &stream_bytes, &process);
-    if (code == INFC_EXIT_OK) code = infc_bench_report(a->format, b.tests, b.n_tests, a->reps, stream_bytes, &process);
+        code = bench_threads(&b, a->bench_threads.data[k], &process);
+    if (code == INFC_EXIT_OK) code = infc_bench_report(a->format, b.tests, b.n_tests, a->reps, &process);
     for (int k = 0; k < b.n_tests; k++) {
         free(b.tests[k].seconds);
         free(b.tests[k].read_bw);
+        for (int i = 0; i < 2; i++) free(b.tests[k].peak[i]);
     }
     free(b.tests);
     return code;

@@ -10,12 +10,14 @@ typedef struct infc_bench_test {
     int32_t n;        // prompt tokens, decoded tokens, or sequences
     int32_t depth;    // positions the sequence holds before
     int32_t base;     // index of the sequence that holds them, -1 if depth is 0
-    int32_t steps;    // forward passes of one run: each reads the weights once
+    int32_t steps;    // forward passes of one run: each reads the weights of the layers once
     int32_t tokens;   // tokens of one run, over all sequences
     int32_t threads;
-    uint64_t kv_bytes;  // of the cache that one run reads, counted where depth > 0
+    uint64_t bytes;   // of weights, and where depth > 0 of the cache, that one run must read
+    uint64_t int_macs, f32_macs;  // multiply-accumulates of one run: of quantized weights, and all others
     double *seconds;  // (reps)
     double *read_bw;  // (reps) bytes per second, measured next to the run
+    double *peak[2];  // (reps) multiply-accumulates per second by INFC_PEAK_*, measured next to the run
 } infc_bench_test;
 
 typedef struct infc_bench_process {
@@ -29,8 +31,7 @@ typedef struct infc_bench_process {
 
 // The median of n values; sorts them.
 double infc_median(double *values, int n);
-// The table on stdout. stream_bytes: weights one forward pass reads. 0 or an exit code.
-int infc_bench_report(const char *format, const infc_bench_test *tests, int n_tests, int reps, uint64_t stream_bytes,
-                      const infc_bench_process *process);
+// The table on stdout. 0 or an exit code.
+int infc_bench_report(const char *format, const infc_bench_test *tests, int n_tests, int reps, const infc_bench_process *process);
 
 #endif

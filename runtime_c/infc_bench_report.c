@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include "infc_bench.h"
 #include "infc_json.h"
+#include "infc_peak.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,30 +20,39 @@ double infc_median(double *values, int n) {
     return n % 2 ? values[n / 2] : 0.5 * (values[n / 2 - 1] + values[n / 2]);
 }
 
+// The limits that a row of results stands beside.
 typedef struct row {
-    char name[32];
+    char name[40];
     double tok_s, min, max, gb_s, read_gb_s;
+    double gmac_s, peak_gmac_s[2];  // peaks by INFC_PEAK_*
+    double read_pct, math_pct;      // of the time that the run took: what reading, and what multiplying, takes at the measured limits
 } row;
 
-static row row_of(const infc_bench_test *t, int reps, uint64_t stream_bytes) {
+static row row_of(const infc_bench_test *t, int reps) {
     static const char *const kinds[] = {"pp", "tg", "batch"};
     row r;
     double seconds = infc_median(t->seconds, reps);  // sorted from here on
     int n = snprintf(r.name, sizeof r.name, "%s%d", kinds[t->kind], t->n);
-    if (t->depth > 0) snprintf(r.name + n, sizeof r.name - (size_t)n, "@d%d", t->depth);
+    if (t->depth > 0) snprintf(r.name + n, sizeof r.name - (size_t)n, " @ d%d", t->depth);
     r.tok_s = t->tokens / seconds;
     r.min = t->tokens / t->seconds[reps - 1];
     r.max = t->tokens / t->seconds[0];
-    r.gb_s = 1e-9 * ((double)stream_bytes * t->steps + (double)t->kv_bytes) / seconds;
+    r.gb_s = 1e-9 * (double)t->bytes / seconds;
     r.read_gb_s = 1e-9 * infc_median(t->read_bw, reps);
+    r.gmac_s = 1e-9 * (double)(t->int_macs + t->f32_macs) / seconds;
+    for (int k = 0; k < 2; k++) r.peak_gmac_s[k] = 1e-9 * infc_median(t->peak[k], reps);
+    r.read_pct = 100 * r.gb_s / r.read_gb_s;
+    // Attention and linear layers take turns, so their times at the limit add up.
+    double least = (double)t->int_macs / r.peak_gmac_s[INFC_PEAK_INT8] + (double)t->f32_macs / r.peak_gmac_s[INFC_PEAK_F32];
+    r.math_pct = 100e-9 * least / seconds;
     return r;
 }
 
-static void print_json(const infc_bench_test *tests, int n_tests, int reps, uint64_t stream_bytes) {
+static void print_json(const infc_bench_test *tests, int n_tests, int reps) {
     infc_json j = {.out = &out};
     infc_json_bracket(&j, '[');
     for (int k = 0; k < n_tests; k++) {
-        row r = row_of(&tests[k], reps, stream_bytes);
+        row r = row_of(&tests[k], reps);
         infc_out_text(&out, k == 0 ? "\n" : "");
         infc_json_bracket(&j, '{');
         infc_json_put_text(&j, "test", r.name);
@@ -53,6 +63,11 @@ static void print_json(const infc_bench_test *tests, int n_tests, int reps, uint
         infc_json_put_real(&j, "gb_s", r.gb_s);
         infc_json_put_real(&j, "read_bw_gb_s", r.read_gb_s);
         infc_json_put_int(&j, "reps", reps);
+        infc_json_put_real(&j, "read_pct", r.read_pct);
+        infc_json_put_real(&j, "gmac_s", r.gmac_s);
+        infc_json_put_real(&j, "int8_peak_gmac_s", r.peak_gmac_s[INFC_PEAK_INT8]);
+        infc_json_put_real(&j, "f32_peak_gmac_s", r.peak_gmac_s[INFC_PEAK_F32]);
+        infc_json_put_real(&j, "math_pct", r.math_pct);
         infc_json_bracket(&j, '}');
         infc_out_text(&out, "\n");
     }
@@ -60,16 +75,15 @@ static void print_json(const infc_bench_test *tests, int n_tests, int reps, uint
     infc_out_text(&out, "\n");
 }
 
-static void print_markdown(const infc_bench_test *tests, int n_tests, int reps, uint64_t stream_bytes) {
-    infc_out_text(&out, "| test         | threads |    tok/s |      min |      max |  GB/s | read GB/s | % of limit |\n");
-    infc_out_text(&out, "|--------------|--------:|---------:|---------:|---------:|------:|----------:|-----------:|\n");
+static void print_markdown(const infc_bench_test *tests, int n_tests, int reps) {
+    infc_out_text(&out, "| test            | threads |    tok/s |      min |      max |  GB/s | read GB/s | % of it | GMAC/s | int8 / f32 peak | % of it |\n");
+    infc_out_text(&out, "|-----------------|--------:|---------:|---------:|---------:|------:|----------:|--------:|-------:|----------------:|--------:|\n");
     for (int k = 0; k < n_tests; k++) {
-        row r = row_of(&tests[k], reps, stream_bytes);
-        infc_out_format(&out, "| %-12s | %7d | %8.1f | %8.1f | %8.1f | %5.1f | %9.1f | ", r.name, tests[k].threads, r.tok_s, r.min,
-                        r.max, r.gb_s, r.read_gb_s);
-        // Memory is not what bounds a prompt, so a share of the read bandwidth would say nothing there.
-        if (tests[k].kind == INFC_BENCH_PROMPT) infc_out_text(&out, "           |\n");
-        else infc_out_format(&out, "%10.1f |\n", 100 * r.gb_s / r.read_gb_s);
+        row r = row_of(&tests[k], reps);
+        infc_out_format(&out, "| %-15s | %7d | %8.1f | %8.1f | %8.1f | %5.1f | %9.1f | %7.1f |", r.name, tests[k].threads, r.tok_s, r.min,
+                        r.max, r.gb_s, r.read_gb_s, r.read_pct);
+        infc_out_format(&out, " %6.0f | %8.0f / %4.0f | %7.1f |\n", r.gmac_s, r.peak_gmac_s[INFC_PEAK_INT8], r.peak_gmac_s[INFC_PEAK_F32],
+                        r.math_pct);
     }
 }
 
@@ -85,10 +99,9 @@ static void print_process(const infc_bench_process *p, int32_t threads) {
                         (double)p->weights_bytes * 1e-6, (double)p->kv_bytes * 1e-6, (double)p->arena_bytes * 1e-6);
 }
 
-int infc_bench_report(const char *format, const infc_bench_test *tests, int n_tests, int reps, uint64_t stream_bytes,
-                      const infc_bench_process *process) {
+int infc_bench_report(const char *format, const infc_bench_test *tests, int n_tests, int reps, const infc_bench_process *process) {
     int json = format[0] == 'j';
-    (json ? print_json : print_markdown)(tests, n_tests, reps, stream_bytes);
+    (json ? print_json : print_markdown)(tests, n_tests, reps);
     int code = infc_out_flush(&out);
     if (json) out.fd = STDERR_FILENO;
     else infc_out_text(&out, "\n");

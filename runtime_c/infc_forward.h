@@ -10,6 +10,7 @@
 #include "infc_epilogue.h"
 #include "infc_linear.h"
 #include "infc_norm.h"
+#include "infc_profile.h"
 #include "infc_program.h"
 #include "infc_quantize.h"
 #include "infc_threads.h"

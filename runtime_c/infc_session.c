@@ -144,13 +144,23 @@ int32_t infc_logits_rows(const infc_session *s, const infc_args *a) {
     return rows < (size_t)s->ubatch ? (int32_t)rows : s->ubatch;
 }
 
-uint64_t infc_stream_bytes(const infc_session *s) {
-    // An embedding table that is only indexed is part of the weights, but a step does not read it.
+static uint64_t cost_named(const infc_session *s, const char *key) {
     size_t size = 0;
     const char *meta = infc_meta(s->model, &size);
-    int64_t bytes = meta != NULL ? infc_json_find_int(meta, size, "stream_bytes") : -1;
-    return bytes > 0 && (uint64_t)bytes < s->info.weights_bytes ? (uint64_t)bytes : s->info.weights_bytes;
+    int64_t value = meta != NULL ? infc_json_find_int(meta, size, key) : -1;
+    return value > 0 ? (uint64_t)value : 0;
 }
+
+infc_costs infc_costs_of(const infc_session *s) {
+    infc_costs c = {cost_named(s, "stream_bytes"), cost_named(s, "head_bytes"), cost_named(s, "int_macs"), cost_named(s, "f32_macs"),
+                    cost_named(s, "head_int_macs"), cost_named(s, "head_f32_macs")};
+    // An embedding table that is only indexed is part of the weights, but a step does not read it.
+    if (c.stream_bytes == 0 || c.stream_bytes > s->info.weights_bytes) c.stream_bytes = s->info.weights_bytes;
+    if (c.head_bytes > c.stream_bytes) c.head_bytes = c.stream_bytes;
+    return c;
+}
+
+uint64_t infc_stream_bytes(const infc_session *s) { return infc_costs_of(s).stream_bytes; }
 
 infc_sampling infc_sampling_of(const infc_args *a, const infc_info *info) {
     uint64_t seed = (uint64_t)a->seed;

@@ -43,8 +43,15 @@ int infc_feed_all(infc_session *s, int32_t seq, const int32_t *ids, int32_t n, i
 // Rows of logits to hold at once: the chunk if the user chose one, else what fits 32 MiB.
 int32_t infc_logits_rows(const infc_session *s, const infc_args *a);
 
-// Bytes of weights one forward step reads: "stream_bytes" of the model's description, else all weights.
-uint64_t infc_stream_bytes(const infc_session *s);
+// What a forward step costs, from the model's description; 0 where that does not say.
+typedef struct infc_costs {
+    uint64_t stream_bytes;  // of weights that one step reads; all weights if the description does not say
+    uint64_t head_bytes;    // of these, by the head: steps without logits do not read them
+    uint64_t int_macs, f32_macs;            // of one row in the layers, attention apart: quantized weights, and others
+    uint64_t head_int_macs, head_f32_macs;  // of one row of logits
+} infc_costs;
+infc_costs infc_costs_of(const infc_session *s);
+uint64_t infc_stream_bytes(const infc_session *s);  // the first of them
 // Sampling parameters of the arguments; a random seed is drawn where none was given.
 infc_sampling infc_sampling_of(const infc_args *a, const infc_info *info);
 // 0, or 128 + the signal that asked to end.

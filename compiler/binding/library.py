@@ -55,7 +55,15 @@ def abi_version() -> int:
 class Handle:
     """An open ``infc_model``. Calls run without the GIL; ``close`` waits for nobody: the last call that ends frees the model."""
 
-    def __init__(self, library: str | os.PathLike[str], threads: int, isa: str | None, ubatch: int = 0) -> None:
+    def __init__(
+        self,
+        library: str | os.PathLike[str],
+        threads: int,
+        isa: str | None,
+        ubatch: int = 0,
+        weights: str | os.PathLike[str] | None = None,
+    ) -> None:
+        """``weights``: the file that carries them, if it is not ``library``."""
         self.ffi = interface()
         path = os.path.abspath(library)
         try:
@@ -75,6 +83,8 @@ class Handle:
         options.ubatch = ubatch
         isa_text = self.ffi.new("char[]", isa.encode()) if isa is not None else self.ffi.NULL
         options.isa = isa_text
+        weights_path = self.ffi.new("char[]", os.fsencode(os.path.abspath(weights))) if weights is not None else self.ffi.NULL
+        options.weights_path = weights_path
         out = self.ffi.new("infc_model **")
         self.check(self.lib.infc_open(options, out))
         self._model = out[0]

@@ -149,12 +149,62 @@ def run(artifact: Path, arguments: tuple[str, ...]) -> None:
     _execute(artifact, arguments)
 
 
-@infc.command(context_settings=_PASS)
+@infc.command(context_settings={"ignore_unknown_options": True})
 @click.argument("artifact", type=click.Path(path_type=Path))
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-def bench(artifact: Path, arguments: tuple[str, ...]) -> None:
-    """Time ARTIFACT beside the machine's read bandwidth; the rest of the line goes to its bench command."""
-    _execute(artifact, ("bench", *arguments))
+@click.option("--vs", type=click.Path(path_type=Path), metavar="LLAMA_BENCH", help="take turns with this llama-bench and print ratios")
+@click.option("--vs-batched", type=click.Path(path_type=Path), metavar="PROGRAM", help="the same with llama-batched-bench, for -b")
+@click.option("--vs-model", type=click.Path(path_type=Path), metavar="FILE", help="the model file that the peers load")
+@click.option("--vs-args", default="", metavar="TEXT", help="more arguments of the peers, such as '-fa 1'")
+@click.option("--turns", type=click.IntRange(1, 1000), default=5, show_default=True, metavar="N", help="turns of each side")
+@click.option("--plot", type=click.Path(path_type=Path), metavar="FILE.svg", help="draw the roofline with every kernel on it")
+def bench(
+    artifact: Path,
+    arguments: tuple[str, ...],
+    vs: Path | None,
+    vs_batched: Path | None,
+    vs_model: Path | None,
+    vs_args: str,
+    turns: int,
+    plot: Path | None,
+) -> None:
+    """Time ARTIFACT beside the machine's read bandwidth and arithmetic peaks.
+
+    The rest of the line goes to its own bench command: -p 128,512 -n 64 -d 0,4096 -b 0 -t 1,2 -r 5 -o md. Against a peer, -r are the
+    repetitions of one turn (2).
+    """
+    if vs is None and vs_batched is None and plot is None:
+        if vs_model is not None or vs_args:
+            raise click.UsageError("--vs-model and --vs-args go with --vs or --vs-batched")
+        _execute(artifact, ("bench", *arguments))
+    from infc.binding.artifact import Artifact
+    from infc.cli import bench as command
+
+    opened = Artifact.open(artifact)
+    if vs is not None or vs_batched is not None:
+        command.versus(opened, arguments, vs, vs_batched, vs_model, vs_args, turns)
+    if plot is not None:
+        command.plot(opened, arguments if vs is None and vs_batched is None else ("-p", "0", "-n", "0", "-b", "0"), plot)
+
+
+@infc.command()
+@click.argument("artifact", type=click.Path(path_type=Path))
+@click.option("-t", "--threads", type=click.IntRange(0, 1024), default=1, show_default=True, metavar="T", help="0: what the system grants")
+@click.option("-b", "--batch", type=click.IntRange(1, 4096), default=1, show_default=True, metavar="B", help="sequences to decode together")
+@click.option("-p", "--prompt", type=click.IntRange(1), metavar="N", help="a prompt of N tokens instead of decoding")
+@click.option("-d", "--depth", type=click.IntRange(0), default=0, show_default=True, metavar="N", help="positions held before")
+@click.option("-n", "--steps", type=click.IntRange(1, 100000), metavar="N", help="steps to time (32; 3 of a prompt)")
+@click.option("--isa", metavar="ISA", help="use this instruction set of those compiled in")
+@click.option("--cc", metavar="CC", help="the C compiler ($CC, gcc, clang)")
+@click.option("--json/--table", "as_json", default=None, help="JSON where stdout is no terminal, else a table")
+def explain(as_json: bool | None, **given: Any) -> None:
+    """List ARTIFACT's kernels: calls, bytes, multiply-accumulates and time of a step, and how near each comes to the machine's limits.
+
+    The artifact's own sources are compiled once more, with a clock between the kernels.
+    """
+    from infc.cli import explain as command
+
+    command.run(as_json=not sys.stdout.isatty() if as_json is None else as_json, **given)
 
 
 def _fail(text: str, status: int) -> int:

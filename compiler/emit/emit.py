@@ -9,6 +9,8 @@ from pathlib import Path
 
 from infc.emit.env import render
 from infc.emit.forward import ForwardContext
+from infc.emit.phases import FILE as PHASES
+from infc.emit.phases import phases_json
 from infc.emit.recipe import Recipe, Source
 from infc.plan.plan import Plan
 
@@ -44,7 +46,8 @@ def _role(path: str) -> str:
 
 MAIN_SOURCES = frozenset(
     ("infc_main.c", "infc_args.c", "infc_generate.c", "infc_chat_cli.c", "infc_bench.c", "infc_bandwidth.c", "infc_perplexity.c",
-     "infc_json.c", "infc_output.c", "infc_session.c", "infc_describe.c", "infc_bench_report.c", "infc_startup.c")
+     "infc_json.c", "infc_output.c", "infc_session.c", "infc_describe.c", "infc_bench_report.c", "infc_startup.c",
+     "infc_peak.c", "infc_together.c")
 )  # fmt: skip
 
 
@@ -65,6 +68,7 @@ def emit(plan: Plan, out: Path) -> Recipe:
     (out / f"{plan.name}.h").write_bytes((src / "infc.h").read_bytes())
     recipe = Recipe(plan.name, tuple(t.target.name for t in plan.targets), tuple(sources), (".",), C_FLAGS, LINK_FLAGS)
     (src / "recipe.json").write_text(recipe.to_json())
+    (src / PHASES).write_text(phases_json(plan))
     makefile = render("Makefile.j2", name=recipe.name, sources=recipe.sources, c_flags=("-O2", *C_FLAGS), link_flags=LINK_FLAGS)
     (src / "Makefile").write_text(makefile)
     return recipe

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 import struct
+from itertools import count
 from typing import Any
 
 from infc.emit.names import attention_name, linear_name
+from infc.emit.phases import batch_classes
 from infc.ir.ops import Weight
 from infc.kernels.spec import KernelSpec
+from infc.kernels.target import CLASSES
+from infc.plan.cost import epilogue_phases
 from infc.plan.layout import panel_bytes
 from infc.plan.plan import LinearPlan, Phase, Plan, TargetPlan
 
-_CLASSES = ("gemv", "small", "gemm", "tiles")
 _TITLES = {
     "qkv": "q, k, v = W x; then RoPE, q scaled by 1/sqrt(HEAD_DIM), k and v written to their page",
     "gate_up": "h = silu(Wg x) * (Wu x)",
@@ -66,7 +69,7 @@ class ForwardContext:
     def _function(self, phase: Phase, i: int) -> dict[str, Any]:
         c = self.config
         specs = [lin.kernels[i] for lin in phase.linears]
-        batch = _CLASSES[i]
+        batch = CLASSES[i]
         sources = self._sources(phase)
         head_units = c.head_dim // 16 // phase.linears[0].panels_per_unit
         group = c.n_heads // c.n_kv_heads
@@ -91,20 +94,12 @@ class ForwardContext:
             "q_scale": f32_literal(1.0 / math.sqrt(c.head_dim)),
         }
 
-    def _classes(self, phase: Phase) -> list[int]:
-        """Indices of the batch classes that a phase can meet: two terms are two rows, so that M = 1 does not occur; gemm does not
-        where tiles follow small at once."""
-        found = [0, 1] if phase.terms == 1 else [1]
-        if not 0 < phase.tiles_from <= self.tp.target.small_max + 1:
-            found.append(2)
-        return [*found, 3] if phase.tiles_from else found
-
     def _calls(self, phase: Phase) -> list[dict[str, str]]:
         """The functions of a phase's classes, each with the test that chooses it, in ascending order of rows."""
-        found = self._classes(phase)
+        found = batch_classes(phase, self.tp)
         tests = {0: "p->M == 1", 1: "p->M <= SMALL_MAX", 2: f"p->M < {phase.tiles_from}"}
-        guards = ["else " if i == found[-1] else f"{'else ' if i != found[0] else ''}if ({tests[i]}) " for i in found]
-        return [{"guard": g, "name": linear_name(phase, _CLASSES[i], self.tp.target)} for g, i in zip(guards, found, strict=True)]
+        guards = ["else " if c is found[-1] else f"{'else ' if c is not found[0] else ''}if ({tests[c.index]}) " for c in found]
+        return [{"guard": g, "name": c.name} for g, c in zip(guards, found, strict=True)]
 
     def _group_units(self, panels_per_unit: int) -> int:
         """Work items of the q, k and v of one kv head."""
@@ -128,9 +123,10 @@ class ForwardContext:
             "kv_bytes_per_position": self.plan.kv.part_bytes // self.plan.kv.page_size * c.n_kv_heads,
         }
 
-    def phase(self, phase: Phase) -> dict[str, Any]:
-        """What a call site needs."""
+    def phase(self, phase: Phase, probe: int) -> dict[str, Any]:
+        """What a call site needs. ``probe``: its number in ``phase_costs``; -1 for what is not timed."""
         d: dict[str, Any] = {
+            "probe": probe,
             "kind": phase.kind,
             "linears": phase.linears,
             "source": phase.source,
@@ -163,8 +159,8 @@ class ForwardContext:
                 f = self._attention(phase)
                 found.setdefault(f["c_name"], f)
             elif phase.linears:
-                for i in self._classes(phase):
-                    f = self._function(phase, i)
+                for found_class in batch_classes(phase, self.tp):
+                    f = self._function(phase, found_class.index)
                     known = found.setdefault(f["c_name"], f)
                     if known is not f and phase.tensor not in known["used_by"]:
                         known["used_by"] += ", " + phase.tensor
@@ -185,14 +181,17 @@ class ForwardContext:
             }
             for b in plan.buffers
         ]
+        probe = count(1)  # 0 is the embedding's, as in phase_costs
+        kinds = [{"index": k.index, "phases": [self.phase(p, next(probe)) for p in k.phases]} for k in self.tp.kinds]
+        timed = epilogue_phases(self.tp)
         return {
             "isa": self.tp.target.isa,
             "small_max": self.tp.target.small_max,
             "buffers": buffers,
             "functions": self.functions(),
-            "kinds": [{"index": k.index, "phases": [self.phase(p) for p in k.phases]} for k in self.tp.kinds],
-            "prologue": self.phase(next(p for p in self.tp.prologue if p.kind == "embed")),
-            "epilogue": [self.phase(p) for p in self.tp.epilogue],
+            "kinds": kinds,
+            "prologue": self.phase(next(p for p in self.tp.prologue if p.kind == "embed"), 0),
+            "epilogue": [self.phase(p, next(probe) if p in timed else -1) for p in self.tp.epilogue],
             "runs": plan.runs,
             "rope_offset": plan.layout.rope.offset,
             "rms_eps": f32_literal(self.config.rms_eps),

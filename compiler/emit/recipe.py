@@ -31,6 +31,14 @@ class Recipe:
     c_flags: tuple[str, ...]
     link_flags: tuple[str, ...]
 
+    @classmethod
+    def from_json(cls, text: str) -> Recipe:
+        """Read what ``to_json`` wrote. Raises ValueError, TypeError or KeyError for anything else."""
+        facts = json.loads(text)
+        sources = tuple(Source(s["path"], tuple(s["flags"]), s["role"]) for s in facts["sources"])
+        lists = {k: tuple(facts[k]) for k in ("targets", "include_dirs", "c_flags", "link_flags")}
+        return cls(name=facts["name"], sources=sources, **lists)
+
     def to_json(self) -> str:
         """Stable text."""
         return json.dumps(asdict(self), indent=1, sort_keys=True) + "\n"

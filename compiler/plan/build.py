@@ -16,7 +16,6 @@ from infc.plan.kv import plan_kv
 from infc.plan.layout import LayoutBuilder, n_panels, panel_bytes, place, unit_panels
 from infc.plan.plan import LayerKind, LayerRun, LinearPlan, Phase, Plan, RopePlacement, TargetPlan
 
-
 _MANY_ROWS = 512  # a prefill chunk, for which kernels of the largest class are compared
 
 

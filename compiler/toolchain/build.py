@@ -82,6 +82,11 @@ class Builder:
         process.check(self.link_argv(output, False, extra), self.cwd, self.tmp, "linking the executable")
         return self.cwd / output
 
+    def link_library(self, output: str, extra: tuple[str, ...]) -> Path:
+        """Link the shared library at ``output``, relative to ``work/out``."""
+        process.check(self.link_argv(output, True, extra), self.cwd, self.tmp, "linking the library")
+        return self.cwd / output
+
     def link_both(self, extra: tuple[str, ...]) -> tuple[Path, Path]:
         """Link NAME and libNAME.so in ``work/bin``."""
         (self.work / "bin").mkdir(exist_ok=True)

@@ -11,8 +11,8 @@ import pytest
 
 RUNTIME = Path(__file__).resolve().parents[2] / "runtime_c"
 SOURCES = (
-    "main", "args", "output", "json", "session", "generate", "describe", "bench", "bench_report", "bandwidth", "startup",
-    "perplexity", "chat_cli",
+    "main", "args", "output", "json", "session", "generate", "describe", "bench", "bench_report", "bandwidth", "peak", "together",
+    "startup", "perplexity", "chat_cli",
 )  # fmt: skip
 WARNINGS = ("-std=gnu11", "-Wall", "-Wextra", "-Werror")
 BOS, EOS, USER, ASSISTANT, SYSTEM, VOCAB = 256, 257, 258, 259, 260, 264

@@ -827,13 +827,17 @@ static void layer_0(pass *p, const uint8_t *w, int layer)
             rmsnorm_q8_row(p->x + (size_t)m * 64, (const float *)(w + 0), 0x1.4f8b58p-17f, 64, &p->attn_norm_q8, m);
         infc_barrier(p->team, p->t);
     }
+    INFC_PROBE(p, 1);
 
     if (p->M == 1) gemv3_q4_0_q4_1_q8_0_q8_rope_kv__scalar_r16__n128_k64(p, w + 256, &p->attn_norm_q8, layer);
     else if (p->M <= SMALL_MAX) small3_q4_0_q4_1_q8_0_q8_rope_kv__scalar_r16__n128_k64(p, w + 256, &p->attn_norm_q8, layer);
     else gemm3_q4_0_q4_1_q8_0_q8_rope_kv__scalar_r16__n128_k64(p, w + 256, &p->attn_norm_q8, layer);
+    INFC_PROBE(p, 2);
 
     attention_f16__scalar_p32__h16_g2(p, layer);
     infc_barrier(p->team, p->t);
+    INFC_PROBE(p, 3);
+
     // attn_q8: every thread for itself while that costs less than a barrier
     if (p->M <= SMALL_MAX) {
         for (int m = 0; m < p->M; m++) quantize_q8_row(p->attn + (size_t)m * 64, 64, &p->attn_q8, m);
@@ -842,11 +846,13 @@ static void layer_0(pass *p, const uint8_t *w, int layer)
             quantize_q8_row(p->attn + (size_t)m * 64, 64, &p->attn_q8, m);
         infc_barrier(p->team, p->t);
     }
+    INFC_PROBE(p, 4);
 
     if (p->M == 1) gemv_q5_0_q8_residual__scalar_r16__n64_k64(p, w + 6016, &p->attn_q8);
     else if (p->M <= SMALL_MAX) small_q5_0_q8_residual__scalar_r16__n64_k64(p, w + 6016, &p->attn_q8);
     else gemm_q5_0_q8_residual__scalar_r16__n64_k64(p, w + 6016, &p->attn_q8);
     infc_barrier(p->team, p->t);
+    INFC_PROBE(p, 5);
 
     // ffn_norm: every thread for itself while that costs less than a barrier
     if (p->M <= SMALL_MAX) {
@@ -856,6 +862,7 @@ static void layer_0(pass *p, const uint8_t *w, int layer)
             rmsnorm_row(p->x + (size_t)m * 64, (const float *)(w + 8832), 0x1.4f8b58p-17f, 64, p->ffn_norm + (size_t)m * 64);
         infc_barrier(p->team, p->t);
     }
+    INFC_PROBE(p, 6);
 
     // ffn_norm_q8: every thread for itself while that costs less than a barrier
     if (p->M <= SMALL_MAX) {
@@ -865,17 +872,19 @@ static void layer_0(pass *p, const uint8_t *w, int layer)
             rmsnorm_q8_row(p->x + (size_t)m * 64, (const float *)(w + 8832), 0x1.4f8b58p-17f, 64, &p->ffn_norm_q8, m);
         infc_barrier(p->team, p->t);
     }
+    INFC_PROBE(p, 7);
 
     if (p->M == 1) gemv2_q4_0_f32_q8_f32_swiglu__scalar_r16__n96_k64(p, w + 9088, &p->ffn_norm_q8, p->ffn_norm);
     else if (p->M <= SMALL_MAX) small2_q4_0_f32_q8_f32_swiglu__scalar_r16__n96_k64(p, w + 9088, &p->ffn_norm_q8, p->ffn_norm);
     else gemm2_q4_0_f32_q8_f32_swiglu__scalar_r16__n96_k64(p, w + 9088, &p->ffn_norm_q8, p->ffn_norm);
     infc_barrier(p->team, p->t);
+    INFC_PROBE(p, 8);
 
     if (p->M == 1) gemv_f32_f32_residual__scalar_r16__n64_k96(p, w + 37120, p->h);
     else if (p->M <= SMALL_MAX) small_f32_f32_residual__scalar_r16__n64_k96(p, w + 37120, p->h);
     else gemm_f32_f32_residual__scalar_r16__n64_k96(p, w + 37120, p->h);
     infc_barrier(p->team, p->t);
-
+    INFC_PROBE(p, 9);
 }
 
 static void layer_1(pass *p, const uint8_t *w, int layer)
@@ -888,6 +897,7 @@ static void layer_1(pass *p, const uint8_t *w, int layer)
             rmsnorm_row(p->x + (size_t)m * 64, (const float *)(w + 0), 0x1.4f8b58p-17f, 64, p->attn_norm + (size_t)m * 64);
         infc_barrier(p->team, p->t);
     }
+    INFC_PROBE(p, 10);
 
     // attn_norm_q8: every thread for itself while that costs less than a barrier
     if (p->M <= SMALL_MAX) {
@@ -897,13 +907,17 @@ static void layer_1(pass *p, const uint8_t *w, int layer)
             rmsnorm_q8_row(p->x + (size_t)m * 64, (const float *)(w + 0), 0x1.4f8b58p-17f, 64, &p->attn_norm_q8, m);
         infc_barrier(p->team, p->t);
     }
+    INFC_PROBE(p, 11);
 
     if (p->M == 1) gemv3_bf16_q5_1_q8_0_f32_q8_rope_kv__scalar_r16__n128_k64(p, w + 256, p->attn_norm, &p->attn_norm_q8, layer);
     else if (p->M <= SMALL_MAX) small3_bf16_q5_1_q8_0_f32_q8_rope_kv__scalar_r16__n128_k64(p, w + 256, p->attn_norm, &p->attn_norm_q8, layer);
     else gemm3_bf16_q5_1_q8_0_f32_q8_rope_kv__scalar_r16__n128_k64(p, w + 256, p->attn_norm, &p->attn_norm_q8, layer);
+    INFC_PROBE(p, 12);
 
     attention_f16__scalar_p32__h16_g2(p, layer);
     infc_barrier(p->team, p->t);
+    INFC_PROBE(p, 13);
+
     // attn_q8: every thread for itself while that costs less than a barrier
     if (p->M <= SMALL_MAX) {
         for (int m = 0; m < p->M; m++) quantize_q8_row(p->attn + (size_t)m * 64, 64, &p->attn_q8, m);
@@ -912,11 +926,13 @@ static void layer_1(pass *p, const uint8_t *w, int layer)
             quantize_q8_row(p->attn + (size_t)m * 64, 64, &p->attn_q8, m);
         infc_barrier(p->team, p->t);
     }
+    INFC_PROBE(p, 14);
 
     if (p->M == 1) gemv_q8_0_q8_residual__scalar_r16__n64_k64(p, w + 12160, &p->attn_q8);
     else if (p->M <= SMALL_MAX) small_q8_0_q8_residual__scalar_r16__n64_k64(p, w + 12160, &p->attn_q8);
     else gemm_q8_0_q8_residual__scalar_r16__n64_k64(p, w + 12160, &p->attn_q8);
     infc_barrier(p->team, p->t);
+    INFC_PROBE(p, 15);
 
     // ffn_norm: every thread for itself while that costs less than a barrier
     if (p->M <= SMALL_MAX) {
@@ -926,6 +942,7 @@ static void layer_1(pass *p, const uint8_t *w, int layer)
             rmsnorm_row(p->x + (size_t)m * 64, (const float *)(w + 16512), 0x1.4f8b58p-17f, 64, p->ffn_norm + (size_t)m * 64);
         infc_barrier(p->team, p->t);
     }
+    INFC_PROBE(p, 16);
 
     // ffn_norm_q8: every thread for itself while that costs less than a barrier
     if (p->M <= SMALL_MAX) {
@@ -935,17 +952,19 @@ static void layer_1(pass *p, const uint8_t *w, int layer)
             rmsnorm_q8_row(p->x + (size_t)m * 64, (const float *)(w + 16512), 0x1.4f8b58p-17f, 64, &p->ffn_norm_q8, m);
         infc_barrier(p->team, p->t);
     }
+    INFC_PROBE(p, 17);
 
     if (p->M == 1) gemv2_q4_1_f16_q8_f32_swiglu_q8__scalar_r16__n96_k64(p, w + 16768, &p->ffn_norm_q8, p->ffn_norm);
     else if (p->M <= SMALL_MAX) small2_q4_1_f16_q8_f32_swiglu_q8__scalar_r16__n96_k64(p, w + 16768, &p->ffn_norm_q8, p->ffn_norm);
     else gemm2_q4_1_f16_q8_f32_swiglu_q8__scalar_r16__n96_k64(p, w + 16768, &p->ffn_norm_q8, p->ffn_norm);
     infc_barrier(p->team, p->t);
+    INFC_PROBE(p, 18);
 
     if (p->M == 1) gemv_q4_1_q8_residual__scalar_r16__n64_k96(p, w + 32896, &p->h_q8);
     else if (p->M <= SMALL_MAX) small_q4_1_q8_residual__scalar_r16__n64_k96(p, w + 32896, &p->h_q8);
     else gemm_q4_1_q8_residual__scalar_r16__n64_k96(p, w + 32896, &p->h_q8);
     infc_barrier(p->team, p->t);
-
+    INFC_PROBE(p, 19);
 }
 
 static void layer_2(pass *p, const uint8_t *w, int layer)
@@ -958,6 +977,7 @@ static void layer_2(pass *p, const uint8_t *w, int layer)
             rmsnorm_row(p->x + (size_t)m * 64, (const float *)(w + 0), 0x1.4f8b58p-17f, 64, p->attn_norm + (size_t)m * 64);
         infc_barrier(p->team, p->t);
     }
+    INFC_PROBE(p, 20);
 
     // attn_norm_q8: every thread for itself while that costs less than a barrier
     if (p->M <= SMALL_MAX) {
@@ -967,13 +987,17 @@ static void layer_2(pass *p, const uint8_t *w, int layer)
             rmsnorm_q8_row(p->x + (size_t)m * 64, (const float *)(w + 0), 0x1.4f8b58p-17f, 64, &p->attn_norm_q8, m);
         infc_barrier(p->team, p->t);
     }
+    INFC_PROBE(p, 21);
 
     if (p->M == 1) gemv3_q8_0_f16_f16_q8_f32_rope_kv__scalar_r16__n128_k64(p, w + 256, &p->attn_norm_q8, p->attn_norm, layer);
     else if (p->M <= SMALL_MAX) small3_q8_0_f16_f16_q8_f32_rope_kv__scalar_r16__n128_k64(p, w + 256, &p->attn_norm_q8, p->attn_norm, layer);
     else gemm3_q8_0_f16_f16_q8_f32_rope_kv__scalar_r16__n128_k64(p, w + 256, &p->attn_norm_q8, p->attn_norm, layer);
+    INFC_PROBE(p, 22);
 
     attention_f16__scalar_p32__h16_g2(p, layer);
     infc_barrier(p->team, p->t);
+    INFC_PROBE(p, 23);
+
     // attn_q8: every thread for itself while that costs less than a barrier
     if (p->M <= SMALL_MAX) {
         for (int m = 0; m < p->M; m++) quantize_q8_row(p->attn + (size_t)m * 64, 64, &p->attn_q8, m);
@@ -982,11 +1006,13 @@ static void layer_2(pass *p, const uint8_t *w, int layer)
             quantize_q8_row(p->attn + (size_t)m * 64, 64, &p->attn_q8, m);
         infc_barrier(p->team, p->t);
     }
+    INFC_PROBE(p, 24);
 
     if (p->M == 1) gemv_q5_0_q8_residual__scalar_r16__n64_k64(p, w + 12800, &p->attn_q8);
     else if (p->M <= SMALL_MAX) small_q5_0_q8_residual__scalar_r16__n64_k64(p, w + 12800, &p->attn_q8);
     else gemm_q5_0_q8_residual__scalar_r16__n64_k64(p, w + 12800, &p->attn_q8);
     infc_barrier(p->team, p->t);
+    INFC_PROBE(p, 25);
 
     // ffn_norm: every thread for itself while that costs less than a barrier
     if (p->M <= SMALL_MAX) {
@@ -996,6 +1022,7 @@ static void layer_2(pass *p, const uint8_t *w, int layer)
             rmsnorm_row(p->x + (size_t)m * 64, (const float *)(w + 15616), 0x1.4f8b58p-17f, 64, p->ffn_norm + (size_t)m * 64);
         infc_barrier(p->team, p->t);
     }
+    INFC_PROBE(p, 26);
 
     // ffn_norm_q8: every thread for itself while that costs less than a barrier
     if (p->M <= SMALL_MAX) {
@@ -1005,17 +1032,19 @@ static void layer_2(pass *p, const uint8_t *w, int layer)
             rmsnorm_q8_row(p->x + (size_t)m * 64, (const float *)(w + 15616), 0x1.4f8b58p-17f, 64, &p->ffn_norm_q8, m);
         infc_barrier(p->team, p->t);
     }
+    INFC_PROBE(p, 27);
 
     if (p->M == 1) gemv2_q4_1_bf16_q8_f32_swiglu__scalar_r16__n96_k64(p, w + 15872, &p->ffn_norm_q8, p->ffn_norm);
     else if (p->M <= SMALL_MAX) small2_q4_1_bf16_q8_f32_swiglu__scalar_r16__n96_k64(p, w + 15872, &p->ffn_norm_q8, p->ffn_norm);
     else gemm2_q4_1_bf16_q8_f32_swiglu__scalar_r16__n96_k64(p, w + 15872, &p->ffn_norm_q8, p->ffn_norm);
     infc_barrier(p->team, p->t);
+    INFC_PROBE(p, 28);
 
     if (p->M == 1) gemv_f16_f32_residual__scalar_r16__n64_k96(p, w + 32000, p->h);
     else if (p->M <= SMALL_MAX) small_f16_f32_residual__scalar_r16__n64_k96(p, w + 32000, p->h);
     else gemm_f16_f32_residual__scalar_r16__n64_k96(p, w + 32000, p->h);
     infc_barrier(p->team, p->t);
-
+    INFC_PROBE(p, 29);
 }
 
 // x = embedding row of each token; rope = cosines and sines of each position
@@ -1049,9 +1078,11 @@ static void head(pass *p)
     for (int i = small ? 0 : infc_share(n, p->t, p->T); i < (small ? n : infc_share(n, p->t + 1, p->T)); i++)
         rmsnorm_q8x2_row(p->x + (size_t)b->out_row[i] * DIM, (const float *)(w + 190848), 0x1.4f8b58p-17f, 64, &p->hidden_q8x2, i);
     if (!small) infc_barrier(p->team, p->t);
+    INFC_PROBE(p, 30);
     p->M = rows;
     if (p->M <= SMALL_MAX) small_q4_1_q8__scalar_r16__n320_k64(p, w + 191104, &p->hidden_q8x2);
     else gemm_q4_1_q8__scalar_r16__n320_k64(p, w + 191104, &p->hidden_q8x2);
+    INFC_PROBE(p, 31);
 }
 
 void infc_forward_scalar(const infc_batch *b, struct infc_team *team, int thread, int n_threads)
@@ -1079,8 +1110,10 @@ void infc_forward_scalar(const infc_batch *b, struct infc_team *team, int thread
     p.h_q8 = infc_q8_view(b->arena + 589824, PADDED_ROWS, 96, !small);
     p.hidden = (float *)(b->arena + 0);
     p.hidden_q8x2 = infc_q8_view(b->arena + 0, 2 * PADDED_ROWS, 64, !small);
+    INFC_PROBE_START(&p);
     embed(&p);
     infc_barrier(team, thread);
+    INFC_PROBE(&p, 0);
     layer_0(&p, b->weights + LAYER_OFFSET[0], 0);
     layer_1(&p, b->weights + LAYER_OFFSET[1], 1);
     layer_2(&p, b->weights + LAYER_OFFSET[2], 2);

@@ -358,17 +358,22 @@ static void layer_0(pass *p, const uint8_t *w, int layer)
             rmsnorm_q8_row(p->x + (size_t)m * 64, (const float *)(w + 0), 0x1.4f8b58p-17f, 64, &p->attn_norm_q8, m);
         infc_barrier(p->team, p->t);
     }
+    INFC_PROBE(p, 1);
 
     if (p->M == 1) gemv3_q4_1_q8_rope_kv__avx2_r16__n256_k64(p, w + 256, &p->attn_norm_q8, layer);
     else if (p->M <= SMALL_MAX) small3_q4_1_q8_rope_kv__avx2_r16__n256_k64(p, w + 256, &p->attn_norm_q8, layer);
     else gemm3_q4_1_q8_rope_kv__avx2_r16__n256_k64(p, w + 256, &p->attn_norm_q8, layer);
+    INFC_PROBE(p, 2);
 
     attention_f16_q8__avx2_p32__h32_g2(p, layer);
     infc_barrier(p->team, p->t);
+    INFC_PROBE(p, 3);
+
     if (p->M == 1) gemv_q4_1_q8_residual__avx2_r16__n64_k128(p, w + 10496, &p->attn_q8);
     else if (p->M <= SMALL_MAX) small_q4_1_q8_residual__avx2_r16__n64_k128(p, w + 10496, &p->attn_q8);
     else gemm_q4_1_q8_residual__avx2_r16__n64_k128(p, w + 10496, &p->attn_q8);
     infc_barrier(p->team, p->t);
+    INFC_PROBE(p, 4);
 
     // ffn_norm_q8: every thread for itself while that costs less than a barrier
     if (p->M <= SMALL_MAX) {
@@ -378,17 +383,19 @@ static void layer_0(pass *p, const uint8_t *w, int layer)
             rmsnorm_q8_row(p->x + (size_t)m * 64, (const float *)(w + 15616), 0x1.4f8b58p-17f, 64, &p->ffn_norm_q8, m);
         infc_barrier(p->team, p->t);
     }
+    INFC_PROBE(p, 5);
 
     if (p->M == 1) gemv2_q4_1_q8_swiglu_q8__avx2_r16__n96_k64(p, w + 15872, &p->ffn_norm_q8);
     else if (p->M <= SMALL_MAX) small2_q4_1_q8_swiglu_q8__avx2_r16__n96_k64(p, w + 15872, &p->ffn_norm_q8);
     else gemm2_q4_1_q8_swiglu_q8__avx2_r16__n96_k64(p, w + 15872, &p->ffn_norm_q8);
     infc_barrier(p->team, p->t);
+    INFC_PROBE(p, 6);
 
     if (p->M == 1) gemv_q4_1_q8_residual__avx2_r16__n64_k96(p, w + 23552, &p->h_q8);
     else if (p->M <= SMALL_MAX) small_q4_1_q8_residual__avx2_r16__n64_k96(p, w + 23552, &p->h_q8);
     else gemm_q4_1_q8_residual__avx2_r16__n64_k96(p, w + 23552, &p->h_q8);
     infc_barrier(p->team, p->t);
-
+    INFC_PROBE(p, 7);
 }
 
 // x = embedding row of each token; rope = cosines and sines of each position
@@ -422,9 +429,11 @@ static void head(pass *p)
     for (int i = small ? 0 : infc_share(n, p->t, p->T); i < (small ? n : infc_share(n, p->t + 1, p->T)); i++)
         rmsnorm_q8x2_row(p->x + (size_t)b->out_row[i] * DIM, (const float *)(w + 120320), 0x1.4f8b58p-17f, 64, &p->hidden_q8x2, i);
     if (!small) infc_barrier(p->team, p->t);
+    INFC_PROBE(p, 8);
     p->M = rows;
     if (p->M <= SMALL_MAX) small_q4_1_q8__avx2_r16__n320_k64(p, w + 120576, &p->hidden_q8x2);
     else gemm_q4_1_q8__avx2_r16__n320_k64(p, w + 120576, &p->hidden_q8x2);
+    INFC_PROBE(p, 9);
 }
 
 void infc_forward_avx2(const infc_batch *b, struct infc_team *team, int thread, int n_threads)
@@ -445,8 +454,10 @@ void infc_forward_avx2(const infc_batch *b, struct infc_team *team, int thread, 
     p.h_q8 = infc_q8_view(b->arena + 0, PADDED_ROWS, 96, !small);
     p.hidden = (float *)(b->arena + 0);
     p.hidden_q8x2 = infc_q8_view(b->arena + 0, 2 * PADDED_ROWS, 64, !small);
+    INFC_PROBE_START(&p);
     embed(&p);
     infc_barrier(team, thread);
+    INFC_PROBE(&p, 0);
     for (int l = 0; l < 2; l++) layer_0(&p, b->weights + LAYER_OFFSET[l], l);
     head(&p);
 }

@@ -1,0 +1,142 @@
+"""A profile beside the limits: per kernel calls, bytes, multiply-accumulates, time, and the share of the limit reached."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from infc.binding.artifact import Artifact
+from infc.emit.phases import FILE
+from infc.errors import InputError
+from infc.measure.limits import Limits, measure_limits
+from infc.measure.profile import Probed, Profile, Workload, probed_library
+
+Phases = list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class KernelTime:
+    """One kernel's share of a step. ``bound``: which limit binds it, "read" or "math"; ``limit_pct``: least time over time."""
+
+    phase: str
+    kernel: str
+    calls: float
+    bytes: float
+    int_macs: float
+    f32_macs: float
+    seconds: float
+    bound: str
+    limit_pct: float
+
+    @property
+    def macs(self) -> float:
+        """Multiply-accumulates of both kinds."""
+        return self.int_macs + self.f32_macs
+
+
+@dataclass(frozen=True)
+class Explained:
+    """A step: its kernels in the order in which they run, and all the time that no kernel accounts for."""
+
+    profile: Profile
+    limits: Limits
+    kernels: tuple[KernelTime, ...]
+    outside_s: float  # row set-up, waking the threads, waiting for the slowest after the last kernel
+
+    @property
+    def step_s(self) -> float:
+        """Seconds of a step."""
+        return self.profile.wall_s
+
+    @property
+    def limit_pct(self) -> float:
+        """Of the whole step: the sum of the kernels' least times over the time."""
+        return sum(k.limit_pct * k.seconds for k in self.kernels) / self.step_s
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for ``--json``; seconds, bytes and counts are those of one step."""
+        p = self.profile
+        facts = {"isa": p.isa, "threads": p.threads, "workload": asdict(p.workload), "limits": asdict(self.limits)}
+        total = {"outside_s": self.outside_s, "step_s": self.step_s, "tok_s": p.workload.rows / self.step_s, "limit_pct": self.limit_pct}
+        return facts | total | {"kernels": [asdict(k) for k in self.kernels]}
+
+
+def read_phases(artifact: Artifact, isa: str) -> Phases:
+    """The table of src/phases.json for one instruction set. Raises InputError if an older infc made the artifact."""
+    path = artifact.path / "src" / FILE
+    try:
+        table: Phases = json.loads(path.read_text("utf-8"))[isa]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise InputError("art", "the artifact does not say what its phases are: compile it again", str(path)) from None
+    return table
+
+
+def _kernel_name(phase: dict[str, Any], rows: int) -> str:
+    """The function that takes ``rows`` rows."""
+    names = [k["name"] for k in phase["kernels"] if k["rows"] is None or k["rows"][0] <= rows * phase["terms"] <= k["rows"][1]]
+    return str((names or [k["name"] for k in phase["kernels"]])[-1])
+
+
+def _positions(p: Profile) -> tuple[float, float]:
+    """(positions read, positions attended to) of a step, over its sequences and rows, on average over the steps."""
+    w = p.workload
+    if w.prompt:
+        ends = [*range(p.chunk_rows, w.rows, p.chunk_rows), w.rows]
+        return float(sum(w.depth + e for e in ends)), w.rows * w.depth + w.rows * (w.rows + 1) / 2
+    held = w.rows * (p.position + 1)  # its own position too
+    return held, held
+
+
+def explain_profile(phases: Phases, profile: Profile, limits: Limits) -> Explained:
+    """Join times with costs. Phases of several layer kinds that call the same kernel are one line."""
+    w = profile.workload
+    read, attended = _positions(profile)
+    found: dict[tuple[str, str], list[float]] = {}
+    for phase in phases:
+        i = phase["probe"]
+        logits = 1 if w.prompt else w.rows
+        rows = logits if phase["head"] else w.rows
+        calls = float(profile.marks[i])
+        sums = (
+            calls,
+            calls * phase["weight_bytes"] + rows * phase["row_bytes"] + phase["calls"] * phase["kv_bytes"] * read,
+            float(phase["calls"] * phase["int_macs"] * rows),
+            float(phase["calls"] * (phase["f32_macs"] * rows + phase["kv_macs"] * attended)),
+            float(profile.seconds[i]),
+        )
+        name = _kernel_name(phase, logits if phase["head"] else profile.chunk_rows)
+        known = found.setdefault((phase["phase"], name), [0.0] * len(sums))
+        known[:] = [a + b for a, b in zip(known, sums, strict=True)]
+    kernels = []
+    for (title, name), (calls, size, int_macs, f32_macs, seconds) in found.items():
+        by_read, by_math = limits.read_s(size), limits.math_s(int_macs, f32_macs)
+        pct = 100 * max(by_read, by_math) / seconds if seconds > 0 else 0.0
+        bound = "read" if by_read >= by_math else "math"
+        kernels.append(KernelTime(title, name, calls, size, int_macs, f32_macs, seconds, bound, pct))
+    outside = profile.wall_s - sum(k.seconds for k in kernels)
+    return Explained(profile, limits, tuple(kernels), outside)
+
+
+class Explainer:
+    """An artifact with probes: profiles any number of workloads."""
+
+    def __init__(self, artifact: Artifact, probed: Probed) -> None:
+        self.artifact = artifact
+        self.probed = probed
+        self.phases = read_phases(artifact, probed.isa)
+
+    def explain(self, workload: Workload) -> Explained:
+        """Profile one workload, then measure the limits."""
+        profile = self.probed.run(workload, len(self.phases))
+        return explain_profile(self.phases, profile, measure_limits(self.artifact, profile.threads, profile.isa))
+
+
+@contextmanager
+def explainer(artifact: Artifact, threads: int, isa: str | None, cc: str | None) -> Iterator[Explainer]:
+    """Build and open. ``threads`` 0: as many as affinity, quota and cores allow. Raises ToolchainError, HostError or InputError."""
+    read_phases(artifact, next(iter(artifact.manifest.get("targets", [])), ""))  # before minutes of compiling
+    with probed_library(artifact, cc) as library, Probed(library, artifact, threads, isa) as probed:
+        yield Explainer(artifact, probed)

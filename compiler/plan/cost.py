@@ -1,0 +1,107 @@
+"""What the phases of a forward pass must read and multiply: the figures behind ``infc explain`` and the limits of ``bench``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from infc.formats import ROWS, format_of
+from infc.kernels.spec import KernelSpec
+from infc.plan.plan import LinearPlan, Phase, Plan, TargetPlan
+
+
+@dataclass(frozen=True)
+class PhaseCost:
+    """One phase. Bytes and multiply-accumulates (MACs) are those of one call, of which a chunk makes ``calls``.
+
+    A call on M rows reads ``weight_bytes + M * row_bytes`` and, of every sequence it touches, ``kv_bytes`` a position held. A row takes
+    ``int_macs`` on int8 operands, ``f32_macs`` on floats, and ``kv_macs`` more on floats a position it attends to. In the head a row is
+    a row of logits. MACs are those that the arithmetic contract asks for: the head's second int8 term counts.
+    """
+
+    probe: int  # index of its INFC_PROBE
+    phase: Phase
+    calls: int
+    weight_bytes: int = 0
+    row_bytes: int = 0
+    int_macs: int = 0
+    f32_macs: int = 0
+    kv_bytes: int = 0
+    kv_macs: int = 0
+
+
+@dataclass(frozen=True)
+class StepCost:
+    """Sums over a step, in the words of ``infc_costs`` in runtime_c/infc_session.h. MACs are those of one row, attention apart."""
+
+    stream_bytes: int
+    head_bytes: int
+    int_macs: int
+    f32_macs: int
+    head_int_macs: int
+    head_f32_macs: int
+
+
+def _matrix_bytes(lin: LinearPlan) -> int:
+    spec: KernelSpec = lin.kernels[0]
+    return spec.weight_bytes(lin.n, lin.k)
+
+
+def _cost(plan: Plan, phase: Phase, probe: int, calls: int) -> PhaseCost:
+    c = plan.config
+    match phase.kind:
+        case "embed":
+            (table,) = phase.linears
+            f = format_of(table.weight_type)
+            row = table.k // f.block_size * f.r16_bytes // ROWS
+            return PhaseCost(probe, phase, calls, row_bytes=row + c.rope_dim * 4)  # and its position's row of the RoPE table
+        case "norm":
+            width = plan.buffer(phase.target).width
+            return PhaseCost(probe, phase, calls, weight_bytes=4 * width, f32_macs=2 * width)
+        case "quantize":
+            return PhaseCost(probe, phase, calls)
+        case "attention":
+            bytes_per_position = plan.kv.part_bytes // plan.kv.page_size * c.n_kv_heads
+            return PhaseCost(probe, phase, calls, kv_bytes=bytes_per_position, kv_macs=2 * c.n_heads * c.head_dim)
+    macs = {"q8": 0, "f32": 0}
+    for lin in phase.linears:
+        macs[lin.kernels[0].activation] += lin.n * lin.k * phase.terms
+    weights = sum(_matrix_bytes(lin) for lin in phase.linears)
+    return PhaseCost(probe, phase, calls, weight_bytes=weights, int_macs=macs["q8"], f32_macs=macs["f32"])
+
+
+def epilogue_phases(tp: TargetPlan) -> tuple[Phase, ...]:
+    """What the head runs for logits: a norm whose result only a caller's hidden state wants is left out."""
+    *norms, head = tp.epilogue
+    return (*(p for p in norms if p.target == head.source), head)
+
+
+def phase_costs(plan: Plan, tp: TargetPlan) -> tuple[PhaseCost, ...]:
+    """All phases in the order of their probes: the embedding, every layer kind's, the head's."""
+    calls = {kind.index: sum(r.count for r in plan.runs if r.kind == kind.index) for kind in tp.kinds}
+    embed = next(p for p in tp.prologue if p.kind == "embed")
+    costs: list[PhaseCost] = []
+    for phases, n in (((embed,), 1), *((k.phases, calls[k.index]) for k in tp.kinds), (epilogue_phases(tp), 1)):
+        read: set[int] = set()
+        for phase in phases:
+            cost = _cost(plan, phase, len(costs), n)
+            if phase.kind == "norm" and phase.offset in read:
+                cost = replace(cost, weight_bytes=0)  # in two precisions: the second finds the vector in the cache
+            read.add(phase.offset)
+            costs.append(cost)
+    return tuple(costs)
+
+
+def step_cost(plan: Plan) -> StepCost:
+    """The sums; those of all targets are equal, since layout and formats are."""
+    tp = plan.targets[0]
+    costs = phase_costs(plan, tp)
+    n_head = len(epilogue_phases(tp))
+    layers, head = costs[1:-n_head], costs[-n_head:]
+    return StepCost(
+        stream_bytes=sum(p.calls * p.weight_bytes for p in costs),
+        head_bytes=sum(p.weight_bytes for p in head),
+        int_macs=sum(p.calls * p.int_macs for p in layers),
+        f32_macs=sum(p.calls * p.f32_macs for p in layers),
+        head_int_macs=sum(p.int_macs for p in head),
+        head_f32_macs=sum(p.f32_macs for p in head),
+    )
