@@ -29,7 +29,7 @@
 #define INFC_HEAVY INFC_INLINE
 #endif
 
-#if defined(INFC_ISA_AVX512)
+#if defined(INFC_ISA_AVX512) || defined(INFC_ISA_AMX)
 #include "infc_simd_avx512.h"
 #elif defined(INFC_ISA_AVX2)
 #include "infc_simd_avx2.h"
