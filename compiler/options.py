@@ -15,6 +15,7 @@ TARGETS = ("scalar", "avx2", "avx512", "amx")  # ascending: a fat program tries 
 STAGES = ("ir", "passes", "plan", "emit")
 DEFAULT_CTX = 4096
 _LATER_TARGETS = ("neon",)
+KV_TYPES = ("q16", "f16")
 _LATER_KV = ("q8_0", "q4_0")
 _MAX_POSITIONS = 1 << 30
 _RESERVED = ("src", "manifest.json", "weights.blob", "plan.txt")  # other names in an artifact's folder
@@ -35,7 +36,7 @@ class CompileOptions:
 
     target: tuple[str, ...] = ("native",)
     ctx: int | None = None
-    kv: str = "f16"
+    kv: str = "q16"
     name: str | None = None
     out: Path | None = None
     pgo: bool = True
@@ -73,9 +74,9 @@ class CompileOptions:
 
     def _check(self) -> None:
         if self.kv in _LATER_KV:
-            raise refuse(f"a {self.kv} KV cache is not available in this version; use --kv f16")
-        if self.kv != "f16":
-            raise refuse(f"unknown KV cache type {self.kv!r}", "known: f16")
+            raise refuse(f"a {self.kv} KV cache is not available in this version; use --kv {' or '.join(KV_TYPES)}")
+        if self.kv not in KV_TYPES:
+            raise refuse(f"unknown KV cache type {self.kv!r}", f"known: {', '.join(KV_TYPES)}")
         if self.stop_after is not None and self.stop_after not in STAGES:
             raise refuse(f"unknown stage {self.stop_after!r}", f"known: {', '.join(STAGES)}")
         if self.name is not None and not _NAME.fullmatch(self.name):

@@ -70,22 +70,4 @@ INFC_INLINE void epi_rope_q(const float *tile, int M, const float *rope, int hea
         v16f_store(q + (size_t)m * ldq + n0, v16f_mul(y, s));
     }
 }
-
-// One layer and kv head of a page: keys (page / 16, head_dim, 16) f16, lanes = positions; then values (page, head_dim) f16.
-
-// Rotated key lanes d0..d0+15 of one row to position `slot` of the page part. tile: (16), rope: (2, head_dim)
-INFC_INLINE void epi_rope_k(const float *tile, const float *rope, int head_dim, int d0, uint8_t *part, int page, int slot)
-{
-    uint8_t half[32];
-    (void)page;
-    v16f_to_f16(half, infc_rotate(tile, rope, head_dim, d0));
-    uint8_t *o = part + 2 * ((size_t)(slot / 16 * head_dim + d0) * 16 + slot % 16);
-    for (int i = 0; i < 16; i++) memcpy(o + 32 * i, half + 2 * i, 2);
-}
-
-// Value lanes d0..d0+15 of one row to position `slot` of the page part. tile: (16)
-INFC_INLINE void epi_v(const float *tile, int head_dim, int d0, uint8_t *part, int page, int slot)
-{
-    v16f_to_f16(part + 2 * ((size_t)page * head_dim + (size_t)slot * head_dim + d0), v16f_load(tile));
-}
 #endif

@@ -38,13 +38,26 @@ static inline void infc_await(infc_ready *r, uint32_t target)
     }
 }
 
-// Whether rows m..m+n-1 exist and are consecutive positions of one sequence.
-static inline int infc_consecutive(const infc_batch *b, int m, int n)
+// How many rows from m on, at most `most`, are consecutive positions of one sequence.
+static inline int infc_consecutive(const infc_batch *b, int m, int most)
 {
-    if (m + n > b->n_rows) return 0;
-    for (int i = 1; i < n; i++)
-        if (b->pages[m + i] != b->pages[m] || b->pos[m + i] != b->pos[m] + i) return 0;
-    return 1;
+    int n = 1;
+    while (n < most && m + n < b->n_rows && b->pages[m + n] == b->pages[m] && b->pos[m + n] == b->pos[m] + n) n++;
+    return n;
+}
+
+// Rows of a block of attention when `items` pairs of a row and a kv head are to keep T threads busy: a power of 4 or what fills tiles.
+static inline int infc_block_rows(int items, int T, int most)
+{
+    const int even = T == 1 ? most : items / (2 * T), n = even >= 32 ? 32 : even >= 16 ? 16 : even >= 4 ? 4 : 1;
+    return n < most ? n : most;
+}
+
+// The thread whose turn block u is: 0 1 2 2 1 0 0 1 2 ..., since the blocks of a prompt grow longer one by one.
+static inline int infc_turn(int u, int T)
+{
+    const int r = u % (2 * T);
+    return r < T ? r : 2 * T - 1 - r;
 }
 
 // A q8 value of `rows` x `width` in one buffer: int8, then d, s and ds, each (rows, width / 32). Tiled: rows is a multiple of 16.

@@ -8,7 +8,9 @@ enum {
     INFC_GEMM_PANELS = 1,  // panels side by side in a gemm tile: 4 rows x 1 panel fill the 16 registers
     INFC_F32_PANELS = 4,   // panels side by side when few rows leave the fma units waiting for their own results
     INFC_ATTN_QUERIES = 4,  // queries that share a load of keys or values
-    INFC_ATTN_SUMS = 4      // accumulators of 16 lanes in attention (with 6, gcc spills one and the loop takes half as long again)
+    INFC_ATTN_SUMS = 4,     // accumulators of 16 lanes in attention (with 6, gcc spills one and the loop takes half as long again)
+    INFC_Q16_QUERIES = 4,   // the same two of attention over a q16 cache
+    INFC_Q16_SUMS = 4
 };
 
 typedef struct { __m256 l, h; } v16f;   // lanes 0-7, 8-15
@@ -88,14 +90,44 @@ INFC_INLINE v16f v16f_from_bf16(const void *p)
     return (v16f){_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128(h)), 16)),
                   _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128(h + 1)), 16))};
 }
+// a - (the integer nearest to a, ties to even), exact; |a| < 2^22
+INFC_INLINE v16f v16f_fraction(v16f a)
+{
+    const v16f magic = v16f_set1(12582912.0f);  // 1.5 * 2^23: an addition leaves no fraction
+    return v16f_sub(a, v16f_sub(v16f_add(a, magic), magic));
+}
+// a * 2^n; n is an integer, a and the result are normal. NaN if both are
+INFC_INLINE v16f v16f_scale(v16f a, v16f n)
+{
+    const v16f t = v16f_add(n, v16f_set1(12582912.0f));  // n in the low bits; what else is there is shifted out
+    return (v16f){_mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(a.l), _mm256_slli_epi32(_mm256_castps_si256(t.l), 23))),
+                  _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(a.h), _mm256_slli_epi32(_mm256_castps_si256(t.h), 23)))};
+}
 INFC_INLINE v16f v16f_from_i32(v16i a) { return (v16f){_mm256_cvtepi32_ps(a.l), _mm256_cvtepi32_ps(a.h)}; }
 INFC_INLINE v16i v16f_bits(v16f a) { return (v16i){_mm256_castps_si256(a.l), _mm256_castps_si256(a.h)}; }
 INFC_INLINE v16f v16f_of_bits(v16i a) { return (v16f){_mm256_castsi256_ps(a.l), _mm256_castsi256_ps(a.h)}; }
 
+INFC_INLINE v16i v16i_load(const void *p)
+{
+    const __m256i *b = (const __m256i *)p;
+    return (v16i){_mm256_loadu_si256(b), _mm256_loadu_si256(b + 1)};
+}
+INFC_INLINE void v16i_store(void *p, v16i a)
+{
+    _mm256_storeu_si256((__m256i *)p, a.l);
+    _mm256_storeu_si256((__m256i *)p + 1, a.h);
+}
 INFC_INLINE v16i v16i_set1(int32_t x) { return (v16i){_mm256_set1_epi32(x), _mm256_set1_epi32(x)}; }
 INFC_INLINE v16i v16i_add(v16i a, v16i b) { return (v16i){_mm256_add_epi32(a.l, b.l), _mm256_add_epi32(a.h, b.h)}; }
 INFC_INLINE v16i v16i_sub(v16i a, v16i b) { return (v16i){_mm256_sub_epi32(a.l, b.l), _mm256_sub_epi32(a.h, b.h)}; }
 INFC_INLINE v16i v16i_and(v16i a, v16i b) { return (v16i){_mm256_and_si256(a.l, b.l), _mm256_and_si256(a.h, b.h)}; }
+INFC_INLINE v16i v16i_or(v16i a, v16i b) { return (v16i){_mm256_or_si256(a.l, b.l), _mm256_or_si256(a.h, b.h)}; }
+INFC_INLINE v16i v16i_shl16(v16i a) { return (v16i){_mm256_slli_epi32(a.l, 16), _mm256_slli_epi32(a.h, 16)}; }
+// s + a b over the two int16 of every lane, modulo 2^32
+INFC_INLINE v16i v16i_dot2(v16i s, v16i a, v16i b)
+{
+    return (v16i){_mm256_add_epi32(s.l, _mm256_madd_epi16(a.l, b.l)), _mm256_add_epi32(s.h, _mm256_madd_epi16(a.h, b.h))};
+}
 INFC_INLINE v16i v16i_max(v16i a, v16i b) { return (v16i){_mm256_max_epi32(a.l, b.l), _mm256_max_epi32(a.h, b.h)}; }
 INFC_INLINE v16i v16i_shl23(v16i a) { return (v16i){_mm256_slli_epi32(a.l, 23), _mm256_slli_epi32(a.h, 23)}; }
 INFC_INLINE int32_t v16i_fold_add(v16i a)
@@ -114,6 +146,11 @@ INFC_INLINE int32_t v16i_fold_max(v16i a)
 }
 // nearest even; |a| < 2^22
 INFC_INLINE v16i v16i_round(v16f a) { return (v16i){_mm256_cvtps_epi32(a.l), _mm256_cvtps_epi32(a.h)}; }
+// 16 int16; values within -32768..32767
+INFC_INLINE void v16i_store_i16(int16_t *p, v16i a)
+{
+    _mm256_storeu_si256((__m256i *)p, _mm256_permute4x64_epi64(_mm256_packs_epi32(a.l, a.h), 0xd8));
+}
 // 16 bytes; values within -128..127
 INFC_INLINE void v16i_store_i8(int8_t *p, v16i a)
 {

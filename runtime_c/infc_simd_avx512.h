@@ -9,6 +9,7 @@
 
 // See infc_simd_avx2.h; 32 registers hold twice as much.
 enum { INFC_TILE_ROWS = 4, INFC_GEMM_PANELS = 2, INFC_F32_PANELS = 4, INFC_ATTN_QUERIES = 8, INFC_ATTN_SUMS = 16 };
+enum { INFC_Q16_QUERIES = 6, INFC_Q16_SUMS = 24 };
 
 typedef __m512 v16f;
 typedef __m512i v16i;
@@ -60,19 +61,27 @@ INFC_INLINE v16f v16f_from_bf16(const void *p)
 {
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p)), 16));
 }
+INFC_INLINE v16f v16f_fraction(v16f a) { return _mm512_reduce_ps(a, _MM_FROUND_TO_NEAREST_INT); }
+INFC_INLINE v16f v16f_scale(v16f a, v16f n) { return _mm512_scalef_ps(a, n); }
 INFC_INLINE v16f v16f_from_i32(v16i a) { return _mm512_cvtepi32_ps(a); }
 INFC_INLINE v16i v16f_bits(v16f a) { return _mm512_castps_si512(a); }
 INFC_INLINE v16f v16f_of_bits(v16i a) { return _mm512_castsi512_ps(a); }
 
+INFC_INLINE v16i v16i_load(const void *p) { return _mm512_loadu_si512(p); }
+INFC_INLINE void v16i_store(void *p, v16i a) { _mm512_storeu_si512(p, a); }
 INFC_INLINE v16i v16i_set1(int32_t x) { return _mm512_set1_epi32(x); }
 INFC_INLINE v16i v16i_add(v16i a, v16i b) { return _mm512_add_epi32(a, b); }
 INFC_INLINE v16i v16i_sub(v16i a, v16i b) { return _mm512_sub_epi32(a, b); }
 INFC_INLINE v16i v16i_and(v16i a, v16i b) { return _mm512_and_si512(a, b); }
+INFC_INLINE v16i v16i_or(v16i a, v16i b) { return _mm512_or_si512(a, b); }
+INFC_INLINE v16i v16i_shl16(v16i a) { return _mm512_slli_epi32(a, 16); }
+INFC_INLINE v16i v16i_dot2(v16i s, v16i a, v16i b) { return _mm512_dpwssd_epi32(s, a, b); }
 INFC_INLINE v16i v16i_max(v16i a, v16i b) { return _mm512_max_epi32(a, b); }
 INFC_INLINE v16i v16i_shl23(v16i a) { return _mm512_slli_epi32(a, 23); }
 INFC_INLINE int32_t v16i_fold_add(v16i a) { return _mm512_reduce_add_epi32(a); }
 INFC_INLINE int32_t v16i_fold_max(v16i a) { return _mm512_reduce_max_epi32(a); }
 INFC_INLINE v16i v16i_round(v16f a) { return _mm512_cvtps_epi32(a); }
+INFC_INLINE void v16i_store_i16(int16_t *p, v16i a) { _mm256_storeu_si256((__m256i *)p, _mm512_cvtepi32_epi16(a)); }
 INFC_INLINE void v16i_store_i8(int8_t *p, v16i a) { _mm_storeu_si128((__m128i *)p, _mm512_cvtsepi32_epi8(a)); }
 
 INFC_INLINE v64b v64b_load(const void *p) { return (v64b){_mm512_loadu_si512(p)}; }

@@ -4,6 +4,7 @@
 #define INFC_SIMD_SCALAR_H
 
 enum { INFC_TILE_ROWS = 1, INFC_GEMM_PANELS = 1, INFC_F32_PANELS = 1, INFC_ATTN_QUERIES = 4, INFC_ATTN_SUMS = 4 };  // see infc_simd_avx2.h
+enum { INFC_Q16_QUERIES = 4, INFC_Q16_SUMS = 1 };
 
 typedef float infc_f4 __attribute__((vector_size(16)));
 typedef float infc_f2 __attribute__((vector_size(8)));
@@ -178,7 +179,22 @@ INFC_INLINE v16i v16f_bits(v16f a) { return (v16i)INFC_EACH4(INFC_E); }
 #define INFC_E(i) (infc_f4)a.v[i]
 INFC_INLINE v16f v16f_of_bits(v16i a) { return (v16f)INFC_EACH4(INFC_E); }
 #undef INFC_E
+INFC_INLINE v16f v16f_fraction(v16f a)
+{
+    const v16f magic = v16f_set1(12582912.0f);
+    return v16f_sub(a, v16f_sub(v16f_add(a, magic), magic));
+}
+#define INFC_E(i) (infc_f4)((infc_u4)a.v[i] + ((infc_u4)(n.v[i] + 12582912.0f) << 23))
+INFC_INLINE v16f v16f_scale(v16f a, v16f n) { return (v16f)INFC_EACH4(INFC_E); }
+#undef INFC_E
 
+INFC_INLINE v16i v16i_load(const void *p)
+{
+    v16i r;
+    memcpy(&r, p, 64);
+    return r;
+}
+INFC_INLINE void v16i_store(void *p, v16i a) { memcpy(p, &a, 64); }
 INFC_INLINE v16i v16i_set1(int32_t x)
 {
     const infc_i4 v = {x, x, x, x};
@@ -187,6 +203,19 @@ INFC_INLINE v16i v16i_set1(int32_t x)
 #define INFC_E(i) a.v[i] & b.v[i]
 INFC_INLINE v16i v16i_and(v16i a, v16i b) { return (v16i)INFC_EACH4(INFC_E); }
 #undef INFC_E
+#define INFC_E(i) a.v[i] | b.v[i]
+INFC_INLINE v16i v16i_or(v16i a, v16i b) { return (v16i)INFC_EACH4(INFC_E); }
+#undef INFC_E
+#define INFC_E(i) (infc_i4)((infc_u4)a.v[i] << 16)
+INFC_INLINE v16i v16i_shl16(v16i a) { return (v16i)INFC_EACH4(INFC_E); }
+#undef INFC_E
+#define INFC_LOW(x) (infc_u4)(((x) << 16) >> 16)
+#define INFC_HIGH(x) (infc_u4)((x) >> 16)
+#define INFC_E(i) (infc_i4)((infc_u4)s.v[i] + INFC_LOW(a.v[i]) * INFC_LOW(b.v[i]) + INFC_HIGH(a.v[i]) * INFC_HIGH(b.v[i]))
+INFC_INLINE v16i v16i_dot2(v16i s, v16i a, v16i b) { return (v16i)INFC_EACH4(INFC_E); }
+#undef INFC_E
+#undef INFC_LOW
+#undef INFC_HIGH
 #define INFC_E(i) a.v[i] << 23
 INFC_INLINE v16i v16i_shl23(v16i a) { return (v16i)INFC_EACH4(INFC_E); }
 #undef INFC_E
@@ -210,6 +239,10 @@ INFC_INLINE int32_t v16i_fold_max(v16i a)
 #define INFC_E(i) (infc_i4)(a.v[i] + 12582912.0f) - 0x4b400000
 INFC_INLINE v16i v16i_round(v16f a) { return (v16i)INFC_EACH4(INFC_E); }
 #undef INFC_E
+INFC_INLINE void v16i_store_i16(int16_t *p, v16i a)
+{
+    for (int i = 0; i < 16; i++) p[i] = (int16_t)a.v[i / 4][i % 4];
+}
 INFC_INLINE void v16i_store_i8(int8_t *p, v16i a)
 {
     for (int i = 0; i < 16; i++) p[i] = (int8_t)a.v[i / 4][i % 4];

@@ -17,7 +17,7 @@ from infc.plan.layout import panel_bytes
 from infc.plan.plan import LinearPlan, Phase, Plan, TargetPlan
 
 _TITLES = {
-    "qkv": "q, k, v = W x; then RoPE, q scaled by 1/sqrt(HEAD_DIM), k and v written to their page",
+    "qkv": "q, k, v = W x; then RoPE, q scaled for attention, k and v written to their page",
     "gate_up": "h = silu(Wg x) * (Wu x)",
     "residual": "x += W a",
     "head": "logits = W x",
@@ -29,6 +29,17 @@ def f32_literal(x: float) -> str:
     mantissa, exponent = float(struct.unpack("<f", struct.pack("<f", x))[0]).hex().split("p")
     mantissa = mantissa.rstrip("0")
     return f"{mantissa}{'0' if mantissa.endswith('.') else ''}p{exponent}f"
+
+
+def attention_scale(kv: str, head_dim: int) -> float:
+    """What a rotated query is multiplied by: attention over a q16 cache takes powers of two, over f16 powers of e."""
+    return (math.log2(math.e) if kv == "q16" else 1.0) / math.sqrt(head_dim)
+
+
+def attention_rows(head_dim: int, group: int) -> int:
+    """Rows of one block of attention: their results, f32 on the stack where they are quantized, stay within 128 KiB."""
+    most = 131072 // (4 * head_dim * group)
+    return next((n for n in (32, 16, 4) if n <= most), 1)
 
 
 class ForwardContext:
@@ -91,7 +102,8 @@ class ForwardContext:
             "head_units": head_units,
             "q_units": group * head_units,
             "group_units": self._group_units(phase.linears[0].panels_per_unit),
-            "q_scale": f32_literal(1.0 / math.sqrt(c.head_dim)),
+            "q_scale": f32_literal(attention_scale(self.plan.kv.dtype, c.head_dim)),
+            "kv": self.plan.kv.dtype,
         }
 
     def _calls(self, phase: Phase) -> list[dict[str, str]]:
@@ -116,6 +128,8 @@ class ForwardContext:
             "kind": "attention",
             "linears": (),
             "c_name": attention_name(phase, self.tp.target, self.plan.kv.dtype, c.head_dim, group, self.plan.kv.page_size),
+            "kv": self.plan.kv.dtype,
+            "rows": attention_rows(c.head_dim, group),
             "quantize": phase.quantize,
             "source": phase.source,
             "target": phase.target,

@@ -14,7 +14,7 @@ from infc.options import CompileOptions
 from infc.plan.buffers import assign_buffers, buffer_name, tile_bytes
 from infc.plan.kv import plan_kv
 from infc.plan.layout import LayoutBuilder, n_panels, panel_bytes, place, unit_panels
-from infc.plan.plan import LayerKind, LayerRun, LinearPlan, Phase, Plan, RopePlacement, TargetPlan
+from infc.plan.plan import KvPlan, LayerKind, LayerRun, LinearPlan, Phase, Plan, RopePlacement, TargetPlan
 
 _MANY_ROWS = 512  # a prefill chunk, for which kernels of the largest class are compared
 
@@ -74,9 +74,10 @@ class _Chooser:
 
 
 class _Planner:
-    def __init__(self, graph: Graph, chooser: _Chooser) -> None:
+    def __init__(self, graph: Graph, chooser: _Chooser, kv: KvPlan) -> None:
         self.graph = graph
         self.chooser = chooser
+        self.kv = kv
         self.config = graph.config
 
     def linear(self, role: str, w: o.Weight, source: str, per_unit: int, unit_offset: int) -> LinearPlan:
@@ -123,7 +124,7 @@ class _Planner:
     def _qkv(self, op: o.QkvRopeKvWrite, base: Phase) -> Phase:
         c = self.config
         head_panels = c.head_dim // 16
-        unit = unit_panels(head_panels)
+        unit = head_panels if self.kv.whole_head else unit_panels(head_panels)
         group = c.n_heads // c.n_kv_heads
         sources = [buffer_name(n) for n in op.inputs[:3]]
         q_bytes = group * head_panels * panel_bytes(op.q)
@@ -167,6 +168,7 @@ def build_plan(graph: Graph, options: CompileOptions, targets: tuple[Target, ...
     options = options.resolved(c.n_ctx_train)
     assert options.ctx is not None and options.kv_tokens is not None  # resolved() decides both
     n_ctx = options.ctx
+    kv = plan_kv(c, options.kv, n_ctx, options.kv_tokens, options.max_seqs)
     builder = LayoutBuilder()
     factors = next(op.freq_factors for op in graph.ops if isinstance(op, o.RopeRows))
     rope = RopePlacement(builder.take(n_ctx * c.rope_dim * 4), n_ctx, factors)
@@ -196,7 +198,7 @@ def build_plan(graph: Graph, options: CompileOptions, targets: tuple[Target, ...
     target_plans = []
     runs: tuple[LayerRun, ...] = ()
     for target in targets:
-        planner = _Planner(graph, _Chooser(target))
+        planner = _Planner(graph, _Chooser(target), kv)
 
         def phases(ops: list[o.Op], planner: _Planner = planner) -> tuple[Phase, ...]:
             found = (planner.phase(op, *placed[id(op)]) for op in ops)
@@ -236,7 +238,7 @@ def build_plan(graph: Graph, options: CompileOptions, targets: tuple[Target, ...
         arena=arena,
         private=private,
         tile_bytes=tile_bytes(target_plans[0], max_rows),
-        kv=plan_kv(c, options.kv, n_ctx, options.kv_tokens, options.max_seqs),
+        kv=kv,
         targets=tuple(target_plans),
     )
 

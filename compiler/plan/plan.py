@@ -142,6 +142,7 @@ class KvPlan:
     page_bytes: int
     n_pages: int
     max_seqs: int
+    whole_head: bool  # a work item of q, k and v is a whole head
 
     @property
     def pool_bytes(self) -> int:

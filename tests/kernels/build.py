@@ -45,12 +45,15 @@ void t_store(const float *tile, int M, float *const *out, int n0, int n_valid);
 void t_swiglu_q8(const float *g, const float *u, int M, const infc_q8 *a, int K, int b);
 void t_swiglu_f32(const float *g, const float *u, int M, float *h, int ldh, int n0);
 void t_rope_q(const float *tile, int M, const float *rope, int head_dim, int d0, float scale, float *q, int ldq, int n0);
-void t_rope_k(const float *tile, const float *rope, int head_dim, int d0, uint8_t *part, int page, int slot);
-void t_v(const float *tile, int head_dim, int d0, uint8_t *part, int page, int slot);
-int t_attn(const float *q, const uint8_t *kv, const int32_t *pages, size_t stride, size_t offset, int n_pos, int head_dim, int group,
-           int page, float *out);
-int t_attn_rows(const float *q, size_t ldq, const uint8_t *kv, const int32_t *pages, size_t stride, size_t offset, int n_pos,
-                int head_dim, int group, int page, float *out, size_t ldo);
+void t_f16_write_k(const float *tile, size_t ld, const float *rope, int head_dim, int d0, int dims, uint8_t *part, int page, int slot);
+void t_f16_write_v(const float *tile, size_t ld, int head_dim, int d0, int dims, uint8_t *part, int page, int slot);
+void t_q16_write_k(const float *tile, size_t ld, const float *rope, int head_dim, int d0, int dims, uint8_t *part, int page, int slot);
+void t_q16_write_v(const float *tile, size_t ld, int head_dim, int d0, int dims, uint8_t *part, int page, int slot);
+void t_q16_exp2(const float *x, float *y, int n);
+int t_f16_attention(const float *q, size_t ldq, const uint8_t *kv, const int32_t *pages, size_t stride, size_t offset, int n_pos,
+                    int rows, int head_dim, int group, int page, float *out, size_t ldo);
+int t_q16_attention(const float *q, size_t ldq, const uint8_t *kv, const int32_t *pages, size_t stride, size_t offset, int n_pos,
+                    int rows, int head_dim, int group, int page, float *out, size_t ldo);
 """
 
 ffi = cffi.FFI()

@@ -123,5 +123,13 @@ EMUL __m512i _mm512_dpbusd_epi32(__m512i s, __m512i a, __m512i b)
     EACH(64) s.d[i / 4] += (int32_t)a.b[i] * (int8_t)b.b[i];
     return s;
 }
+EMUL __m512i _mm512_dpwssd_epi32(__m512i s, __m512i a, __m512i b)
+{
+    EACH(32) s.u[i / 2] += (uint32_t)((int16_t)a.w[i] * (int16_t)b.w[i]);
+    return s;
+}
+EMUL __m256i _mm512_cvtepi32_epi16(__m512i a) { __m256i r; EACH(16) r.w[i] = (uint16_t)a.u[i]; return r; }
+EMUL __m512 _mm512_reduce_ps(__m512 a, int mode) { (void)mode; EACH(16) a.f[i] -= rintf(a.f[i]); return a; }
+EMUL __m512 _mm512_scalef_ps(__m512 a, __m512 n) { EACH(16) a.f[i] = isnan(n.f[i]) ? n.f[i] : ldexpf(a.f[i], (int)floorf(n.f[i])); return a; }
 #undef EACH
 #endif

@@ -110,40 +110,45 @@ void t_rope_q(const float *tile, int M, const float *rope, int head_dim, int d0,
 {
     epi_rope_q(tile, M, rope, head_dim, d0, scale, q, ldq, n0);
 }
-void t_rope_k(const float *tile, const float *rope, int head_dim, int d0, uint8_t *part, int page, int slot)
-{
-    epi_rope_k(tile, rope, head_dim, d0, part, page, slot);
-}
-void t_v(const float *tile, int head_dim, int d0, uint8_t *part, int page, int slot) { epi_v(tile, head_dim, d0, part, page, slot); }
+#define WRITE(F)                                                                                                                         \
+    void t_##F##_write_k(const float *tile, size_t ld, const float *rope, int head_dim, int d0, int dims, uint8_t *part, int page,       \
+                         int slot)                                                                                                       \
+    {                                                                                                                                    \
+        F##_write_k(tile, ld, rope, head_dim, d0, dims, part, page, slot);                                                               \
+    }                                                                                                                                    \
+    void t_##F##_write_v(const float *tile, size_t ld, int head_dim, int d0, int dims, uint8_t *part, int page, int slot)                \
+    {                                                                                                                                    \
+        F##_write_v(tile, ld, head_dim, d0, dims, part, page, slot);                                                                     \
+    }
+WRITE(f16)
+WRITE(q16)
+UNARY(q16_exp2, q16_exp2)
 
-// The shapes of real models, small and odd groups among them: head_dim, group, page
-#define ATTENTION(H, G, P)                                                                                                               \
+// The shapes of real models, small and odd groups among them: head_dim, group, page. They are constants as in emitted code.
+#define SHAPE(F, H, G, P)                                                                                                                \
     if (head_dim == H && group == G && page == P) {                                                                                      \
-        attn_row(q, kv, pages, stride, offset, n_pos, H, G, P, out);                                                                     \
-        return 0;                                                                                                                        \
+        F##_attention(q, ldq, kv, pages, stride, offset, n_pos, rows, H, G, P, out, ldo);                                                \
+        return rows;                                                                                                                     \
     }
-#define ATTENTION_ROWS(H, G, P)                                                                                                          \
-    if (head_dim == H && group == G && page == P) {                                                                                      \
-        attn_rows(q, ldq, kv, pages, stride, offset, n_pos, H, G, P, out, ldo);                                                          \
-        return INFC_ATTN_ROWS;                                                                                                           \
-    }
-int t_attn(const float *q, const uint8_t *kv, const int32_t *pages, size_t stride, size_t offset, int n_pos, int head_dim, int group,
-           int page, float *out)
+#define ATTENTION(F)                                                                                                                     \
+    int t_##F##_attention(const float *q, size_t ldq, const uint8_t *kv, const int32_t *pages, size_t stride, size_t offset, int n_pos,  \
+                          int rows, int head_dim, int group, int page, float *out, size_t ldo)
+ATTENTION(f16)
 {
-    ATTENTION(64, 3, 32)
-    ATTENTION(64, 1, 32)
-    ATTENTION(32, 2, 16)
-    ATTENTION(48, 5, 64)
-    ATTENTION(128, 8, 32)
+    SHAPE(f16, 64, 3, 32)
+    SHAPE(f16, 64, 1, 32)
+    SHAPE(f16, 32, 2, 16)
+    SHAPE(f16, 48, 5, 64)
+    SHAPE(f16, 128, 8, 32)
     return -1;
 }
-int t_attn_rows(const float *q, size_t ldq, const uint8_t *kv, const int32_t *pages, size_t stride, size_t offset, int n_pos, int head_dim,
-                int group, int page, float *out, size_t ldo)
+ATTENTION(q16)
 {
-    ATTENTION_ROWS(64, 3, 32)
-    ATTENTION_ROWS(64, 1, 32)
-    ATTENTION_ROWS(32, 2, 16)
-    ATTENTION_ROWS(48, 5, 64)
-    ATTENTION_ROWS(128, 8, 32)
+    SHAPE(q16, 64, 3, 64)
+    SHAPE(q16, 64, 1, 64)
+    SHAPE(q16, 16, 2, 64)
+    SHAPE(q16, 48, 5, 64)
+    SHAPE(q16, 128, 8, 64)
+    SHAPE(q16, 256, 1, 64)
     return -1;
 }

@@ -37,7 +37,7 @@ static inline uint8_t *kv_part(const pass *p, int m, int layer, int g)
     return p->b->kv + page * KV_PAGE_BYTES + ((size_t)layer * N_KV_HEADS + g) * KV_PART_BYTES;
 }
 
-// q, k, v = W x; then RoPE, q scaled by 1/sqrt(HEAD_DIM), k and v written to their page
+// q, k, v = W x; then RoPE, q scaled for attention, k and v written to their page
 //   attn_q: n=64 k=64   W: q4_0, 16 rows interleaved   x: q8
 //   attn_k: n=32 k=64   W: q4_1, 16 rows interleaved   x: q8
 //   attn_v: n=32 k=64   W: q8_0, 16 rows interleaved   x: q8
@@ -53,28 +53,22 @@ static void gemv3_q4_0_q4_1_q8_0_q8_rope_kv__scalar_r16__n128_k64(const pass *p,
             linear_q4_0_q8_gemv(wg + (size_t)r * 576, 1, 64, x0, p->tile);
             for (int i = 0; i < 1; i++) {
                 const int n0 = 16 * (1 * r + i);
-                epi_rope_q(p->tile + (size_t)i * M * 16, M, p->rope, HEAD_DIM, n0 % HEAD_DIM, 0x1.0p-2f, p->q_rope, N_HEADS * HEAD_DIM, g * GROUP * HEAD_DIM + n0);
+                epi_rope_q(p->tile + (size_t)i * M * 16, M, p->rope, HEAD_DIM, n0 % HEAD_DIM, 0x1.715476p-2f, p->q_rope, N_HEADS * HEAD_DIM, g * GROUP * HEAD_DIM + n0);
             }
         } else if (r < 3) {
             linear_q4_1_q8_gemv(wg + 1152 + (size_t)(r - 2) * 640, 1, 64, x0, p->tile);
-            for (int i = 0; i < 1; i++) {
-                const int n0 = 16 * (1 * (r - 2) + i);
-                for (int m = 0; m < M; m++)
-                    epi_rope_k(p->tile + ((size_t)i * M + m) * 16, p->rope + (size_t)m * 2 * HEAD_DIM, HEAD_DIM, n0, kv_part(p, m, layer, g), PAGE_SIZE, p->b->pos[m] % PAGE_SIZE);
-            }
+            for (int m = 0; m < M; m++)
+                q16_write_k(p->tile + 16 * m, 16 * (size_t)M, p->rope + (size_t)m * 2 * HEAD_DIM, HEAD_DIM, 16 * (r - 2), 16, kv_part(p, m, layer, g), PAGE_SIZE, p->b->pos[m] % PAGE_SIZE);
         } else {
             linear_q8_0_q8_gemv(wg + 1792 + (size_t)(r - 3) * 1088, 1, 64, x0, p->tile);
-            for (int i = 0; i < 1; i++) {
-                const int n0 = 16 * (1 * (r - 3) + i);
-                for (int m = 0; m < M; m++)
-                    epi_v(p->tile + ((size_t)i * M + m) * 16, HEAD_DIM, n0, kv_part(p, m, layer, g), PAGE_SIZE, p->b->pos[m] % PAGE_SIZE);
-            }
+            for (int m = 0; m < M; m++)
+                q16_write_v(p->tile + 16 * m, 16 * (size_t)M, HEAD_DIM, 16 * (r - 3), 16, kv_part(p, m, layer, g), PAGE_SIZE, p->b->pos[m] % PAGE_SIZE);
         }
         if (p->T > 1) infc_signal(p->ready + g);
     }
 }
 
-// q, k, v = W x; then RoPE, q scaled by 1/sqrt(HEAD_DIM), k and v written to their page
+// q, k, v = W x; then RoPE, q scaled for attention, k and v written to their page
 //   attn_q: n=64 k=64   W: q4_0, 16 rows interleaved   x: q8
 //   attn_k: n=32 k=64   W: q4_1, 16 rows interleaved   x: q8
 //   attn_v: n=32 k=64   W: q8_0, 16 rows interleaved   x: q8
@@ -90,28 +84,22 @@ static void small3_q4_0_q4_1_q8_0_q8_rope_kv__scalar_r16__n128_k64(const pass *p
             linear_q4_0_q8_small(wg + (size_t)r * 576, 1, 64, x0, M, p->tile);
             for (int i = 0; i < 1; i++) {
                 const int n0 = 16 * (1 * r + i);
-                epi_rope_q(p->tile + (size_t)i * M * 16, M, p->rope, HEAD_DIM, n0 % HEAD_DIM, 0x1.0p-2f, p->q_rope, N_HEADS * HEAD_DIM, g * GROUP * HEAD_DIM + n0);
+                epi_rope_q(p->tile + (size_t)i * M * 16, M, p->rope, HEAD_DIM, n0 % HEAD_DIM, 0x1.715476p-2f, p->q_rope, N_HEADS * HEAD_DIM, g * GROUP * HEAD_DIM + n0);
             }
         } else if (r < 3) {
             linear_q4_1_q8_small(wg + 1152 + (size_t)(r - 2) * 640, 1, 64, x0, M, p->tile);
-            for (int i = 0; i < 1; i++) {
-                const int n0 = 16 * (1 * (r - 2) + i);
-                for (int m = 0; m < M; m++)
-                    epi_rope_k(p->tile + ((size_t)i * M + m) * 16, p->rope + (size_t)m * 2 * HEAD_DIM, HEAD_DIM, n0, kv_part(p, m, layer, g), PAGE_SIZE, p->b->pos[m] % PAGE_SIZE);
-            }
+            for (int m = 0; m < M; m++)
+                q16_write_k(p->tile + 16 * m, 16 * (size_t)M, p->rope + (size_t)m * 2 * HEAD_DIM, HEAD_DIM, 16 * (r - 2), 16, kv_part(p, m, layer, g), PAGE_SIZE, p->b->pos[m] % PAGE_SIZE);
         } else {
             linear_q8_0_q8_small(wg + 1792 + (size_t)(r - 3) * 1088, 1, 64, x0, M, p->tile);
-            for (int i = 0; i < 1; i++) {
-                const int n0 = 16 * (1 * (r - 3) + i);
-                for (int m = 0; m < M; m++)
-                    epi_v(p->tile + ((size_t)i * M + m) * 16, HEAD_DIM, n0, kv_part(p, m, layer, g), PAGE_SIZE, p->b->pos[m] % PAGE_SIZE);
-            }
+            for (int m = 0; m < M; m++)
+                q16_write_v(p->tile + 16 * m, 16 * (size_t)M, HEAD_DIM, 16 * (r - 3), 16, kv_part(p, m, layer, g), PAGE_SIZE, p->b->pos[m] % PAGE_SIZE);
         }
         if (p->T > 1) infc_signal(p->ready + g);
     }
 }
 
-// q, k, v = W x; then RoPE, q scaled by 1/sqrt(HEAD_DIM), k and v written to their page
+// q, k, v = W x; then RoPE, q scaled for attention, k and v written to their page
 //   attn_q: n=64 k=64   W: q4_0, 16 rows interleaved   x: q8
 //   attn_k: n=32 k=64   W: q4_1, 16 rows interleaved   x: q8
 //   attn_v: n=32 k=64   W: q8_0, 16 rows interleaved   x: q8
@@ -127,49 +115,46 @@ static void gemm3_q4_0_q4_1_q8_0_q8_rope_kv__scalar_r16__n128_k64(const pass *p,
             linear_q4_0_q8_gemm(wg + (size_t)r * 576, 1, 64, x0, M, p->tile, p->scratch);
             for (int i = 0; i < 1; i++) {
                 const int n0 = 16 * (1 * r + i);
-                epi_rope_q(p->tile + (size_t)i * M * 16, M, p->rope, HEAD_DIM, n0 % HEAD_DIM, 0x1.0p-2f, p->q_rope, N_HEADS * HEAD_DIM, g * GROUP * HEAD_DIM + n0);
+                epi_rope_q(p->tile + (size_t)i * M * 16, M, p->rope, HEAD_DIM, n0 % HEAD_DIM, 0x1.715476p-2f, p->q_rope, N_HEADS * HEAD_DIM, g * GROUP * HEAD_DIM + n0);
             }
         } else if (r < 3) {
             linear_q4_1_q8_gemm(wg + 1152 + (size_t)(r - 2) * 640, 1, 64, x0, M, p->tile, p->scratch);
-            for (int i = 0; i < 1; i++) {
-                const int n0 = 16 * (1 * (r - 2) + i);
-                for (int m = 0; m < M; m++)
-                    epi_rope_k(p->tile + ((size_t)i * M + m) * 16, p->rope + (size_t)m * 2 * HEAD_DIM, HEAD_DIM, n0, kv_part(p, m, layer, g), PAGE_SIZE, p->b->pos[m] % PAGE_SIZE);
-            }
+            for (int m = 0; m < M; m++)
+                q16_write_k(p->tile + 16 * m, 16 * (size_t)M, p->rope + (size_t)m * 2 * HEAD_DIM, HEAD_DIM, 16 * (r - 2), 16, kv_part(p, m, layer, g), PAGE_SIZE, p->b->pos[m] % PAGE_SIZE);
         } else {
             linear_q8_0_q8_gemm(wg + 1792 + (size_t)(r - 3) * 1088, 1, 64, x0, M, p->tile, p->scratch);
-            for (int i = 0; i < 1; i++) {
-                const int n0 = 16 * (1 * (r - 3) + i);
-                for (int m = 0; m < M; m++)
-                    epi_v(p->tile + ((size_t)i * M + m) * 16, HEAD_DIM, n0, kv_part(p, m, layer, g), PAGE_SIZE, p->b->pos[m] % PAGE_SIZE);
-            }
+            for (int m = 0; m < M; m++)
+                q16_write_v(p->tile + 16 * m, 16 * (size_t)M, HEAD_DIM, 16 * (r - 3), 16, kv_part(p, m, layer, g), PAGE_SIZE, p->b->pos[m] % PAGE_SIZE);
         }
         if (p->T > 1) infc_signal(p->ready + g);
     }
 }
 
 // softmax(q k^T) v, one online pass over the pages
-// per row: 128 bytes of keys and values a position and layer
-static void attention_f16__scalar_p32__h16_g2(const pass *p, int layer)
+// per row: 152 bytes of keys and values a position and layer
+static void attention_q16__scalar_p64__h16_g2(const pass *p, int layer)
 {
-    enum { WIDTH = N_HEADS * HEAD_DIM, ROW = GROUP * HEAD_DIM };
+    enum { WIDTH = N_HEADS * HEAD_DIM, ROW = GROUP * HEAD_DIM, MOST = 32 };
     const infc_batch *b = p->b;
-    const int by_group = p->M * N_KV_HEADS >= 4 * p->T || p->T == 1;
-    const int units = p->M * (by_group ? N_KV_HEADS : N_HEADS), last = infc_share(units, p->t + 1, p->T);
-    for (int u = infc_share(units, p->t, p->T), rows; u < last; u += rows) {
-        const int m = u % p->M, head = by_group ? u / p->M * GROUP : u / p->M;
-        rows = by_group && u + INFC_ATTN_ROWS <= last && infc_consecutive(b, m, INFC_ATTN_ROWS) ? INFC_ATTN_ROWS : 1;
-        if (p->T > 1) infc_await(p->ready + head / GROUP, (uint32_t)(layer + 1) * 4);
-        const float *q = p->q_rope + (size_t)m * WIDTH + (size_t)head * HEAD_DIM;
-        const size_t part = ((size_t)layer * N_KV_HEADS + head / GROUP) * KV_PART_BYTES;
-        float *o = p->attn + (size_t)m * WIDTH + (size_t)head * HEAD_DIM;
-        const size_t ldo = WIDTH;
-        if (rows > 1)
-            attn_rows(q, WIDTH, b->kv, b->pages[m], KV_PAGE_BYTES, part, b->pos[m] + 1, HEAD_DIM, GROUP, PAGE_SIZE, o, ldo);
-        else if (by_group)
-            attn_row(q, b->kv, b->pages[m], KV_PAGE_BYTES, part, b->pos[m] + 1, HEAD_DIM, GROUP, PAGE_SIZE, o);
-        else
-            attn_row(q, b->kv, b->pages[m], KV_PAGE_BYTES, part, b->pos[m] + 1, HEAD_DIM, 1, PAGE_SIZE, o);
+    const int by_group = p->M * N_KV_HEADS >= 4 * p->T || p->T == 1, step = by_group ? GROUP : 1;
+    const int most = infc_block_rows(p->M * N_KV_HEADS, p->T, by_group ? MOST : 1);
+    for (int head = 0, m = 0, u = 0, rows; head < N_HEADS; m += rows, u++) {
+        rows = infc_consecutive(b, m, most);
+        if (infc_turn(u, p->T) == p->t) {
+            if (p->T > 1) infc_await(p->ready + head / GROUP, (uint32_t)(layer + 1) * 4);
+            const float *q = p->q_rope + (size_t)m * WIDTH + (size_t)head * HEAD_DIM;
+            const size_t part = ((size_t)layer * N_KV_HEADS + head / GROUP) * KV_PART_BYTES;
+            float *o = p->attn + (size_t)m * WIDTH + (size_t)head * HEAD_DIM;
+            const size_t ldo = WIDTH;
+            if (by_group)
+                q16_attention(q, WIDTH, b->kv, b->pages[m], KV_PAGE_BYTES, part, b->pos[m] + 1, rows, HEAD_DIM, GROUP, PAGE_SIZE, o, ldo);
+            else
+                q16_attention(q, WIDTH, b->kv, b->pages[m], KV_PAGE_BYTES, part, b->pos[m] + 1, 1, HEAD_DIM, 1, PAGE_SIZE, o, ldo);
+        }
+        if (m + rows == p->M) {
+            m = -rows;
+            head += step;
+        }
     }
 }
 
@@ -320,7 +305,7 @@ static void gemm_f32_f32_residual__scalar_r16__n64_k96(const pass *p, const uint
     }
 }
 
-// q, k, v = W x; then RoPE, q scaled by 1/sqrt(HEAD_DIM), k and v written to their page
+// q, k, v = W x; then RoPE, q scaled for attention, k and v written to their page
 //   attn_q: n=64 k=64   W: bf16, 16 rows interleaved   x: f32
 //   attn_k: n=32 k=64   W: q5_1, 16 rows interleaved   x: q8
 //   attn_v: n=32 k=64   W: q8_0, 16 rows interleaved   x: q8
@@ -336,28 +321,22 @@ static void gemv3_bf16_q5_1_q8_0_f32_q8_rope_kv__scalar_r16__n128_k64(const pass
             linear_bf16_f32_gemv(wg + (size_t)r * 2048, 1, 64, x0, p->tile);
             for (int i = 0; i < 1; i++) {
                 const int n0 = 16 * (1 * r + i);
-                epi_rope_q(p->tile + (size_t)i * M * 16, M, p->rope, HEAD_DIM, n0 % HEAD_DIM, 0x1.0p-2f, p->q_rope, N_HEADS * HEAD_DIM, g * GROUP * HEAD_DIM + n0);
+                epi_rope_q(p->tile + (size_t)i * M * 16, M, p->rope, HEAD_DIM, n0 % HEAD_DIM, 0x1.715476p-2f, p->q_rope, N_HEADS * HEAD_DIM, g * GROUP * HEAD_DIM + n0);
             }
         } else if (r < 3) {
             linear_q5_1_q8_gemv(wg + 4096 + (size_t)(r - 2) * 768, 1, 64, x1, p->tile);
-            for (int i = 0; i < 1; i++) {
-                const int n0 = 16 * (1 * (r - 2) + i);
-                for (int m = 0; m < M; m++)
-                    epi_rope_k(p->tile + ((size_t)i * M + m) * 16, p->rope + (size_t)m * 2 * HEAD_DIM, HEAD_DIM, n0, kv_part(p, m, layer, g), PAGE_SIZE, p->b->pos[m] % PAGE_SIZE);
-            }
+            for (int m = 0; m < M; m++)
+                q16_write_k(p->tile + 16 * m, 16 * (size_t)M, p->rope + (size_t)m * 2 * HEAD_DIM, HEAD_DIM, 16 * (r - 2), 16, kv_part(p, m, layer, g), PAGE_SIZE, p->b->pos[m] % PAGE_SIZE);
         } else {
             linear_q8_0_q8_gemv(wg + 4864 + (size_t)(r - 3) * 1088, 1, 64, x1, p->tile);
-            for (int i = 0; i < 1; i++) {
-                const int n0 = 16 * (1 * (r - 3) + i);
-                for (int m = 0; m < M; m++)
-                    epi_v(p->tile + ((size_t)i * M + m) * 16, HEAD_DIM, n0, kv_part(p, m, layer, g), PAGE_SIZE, p->b->pos[m] % PAGE_SIZE);
-            }
+            for (int m = 0; m < M; m++)
+                q16_write_v(p->tile + 16 * m, 16 * (size_t)M, HEAD_DIM, 16 * (r - 3), 16, kv_part(p, m, layer, g), PAGE_SIZE, p->b->pos[m] % PAGE_SIZE);
         }
         if (p->T > 1) infc_signal(p->ready + g);
     }
 }
 
-// q, k, v = W x; then RoPE, q scaled by 1/sqrt(HEAD_DIM), k and v written to their page
+// q, k, v = W x; then RoPE, q scaled for attention, k and v written to their page
 //   attn_q: n=64 k=64   W: bf16, 16 rows interleaved   x: f32
 //   attn_k: n=32 k=64   W: q5_1, 16 rows interleaved   x: q8
 //   attn_v: n=32 k=64   W: q8_0, 16 rows interleaved   x: q8
@@ -373,28 +352,22 @@ static void small3_bf16_q5_1_q8_0_f32_q8_rope_kv__scalar_r16__n128_k64(const pas
             linear_bf16_f32_small(wg + (size_t)r * 2048, 1, 64, x0, M, p->tile);
             for (int i = 0; i < 1; i++) {
                 const int n0 = 16 * (1 * r + i);
-                epi_rope_q(p->tile + (size_t)i * M * 16, M, p->rope, HEAD_DIM, n0 % HEAD_DIM, 0x1.0p-2f, p->q_rope, N_HEADS * HEAD_DIM, g * GROUP * HEAD_DIM + n0);
+                epi_rope_q(p->tile + (size_t)i * M * 16, M, p->rope, HEAD_DIM, n0 % HEAD_DIM, 0x1.715476p-2f, p->q_rope, N_HEADS * HEAD_DIM, g * GROUP * HEAD_DIM + n0);
             }
         } else if (r < 3) {
             linear_q5_1_q8_small(wg + 4096 + (size_t)(r - 2) * 768, 1, 64, x1, M, p->tile);
-            for (int i = 0; i < 1; i++) {
-                const int n0 = 16 * (1 * (r - 2) + i);
-                for (int m = 0; m < M; m++)
-                    epi_rope_k(p->tile + ((size_t)i * M + m) * 16, p->rope + (size_t)m * 2 * HEAD_DIM, HEAD_DIM, n0, kv_part(p, m, layer, g), PAGE_SIZE, p->b->pos[m] % PAGE_SIZE);
-            }
+            for (int m = 0; m < M; m++)
+                q16_write_k(p->tile + 16 * m, 16 * (size_t)M, p->rope + (size_t)m * 2 * HEAD_DIM, HEAD_DIM, 16 * (r - 2), 16, kv_part(p, m, layer, g), PAGE_SIZE, p->b->pos[m] % PAGE_SIZE);
         } else {
             linear_q8_0_q8_small(wg + 4864 + (size_t)(r - 3) * 1088, 1, 64, x1, M, p->tile);
-            for (int i = 0; i < 1; i++) {
-                const int n0 = 16 * (1 * (r - 3) + i);
-                for (int m = 0; m < M; m++)
-                    epi_v(p->tile + ((size_t)i * M + m) * 16, HEAD_DIM, n0, kv_part(p, m, layer, g), PAGE_SIZE, p->b->pos[m] % PAGE_SIZE);
-            }
+            for (int m = 0; m < M; m++)
+                q16_write_v(p->tile + 16 * m, 16 * (size_t)M, HEAD_DIM, 16 * (r - 3), 16, kv_part(p, m, layer, g), PAGE_SIZE, p->b->pos[m] % PAGE_SIZE);
         }
         if (p->T > 1) infc_signal(p->ready + g);
     }
 }
 
-// q, k, v = W x; then RoPE, q scaled by 1/sqrt(HEAD_DIM), k and v written to their page
+// q, k, v = W x; then RoPE, q scaled for attention, k and v written to their page
 //   attn_q: n=64 k=64   W: bf16, 16 rows interleaved   x: f32
 //   attn_k: n=32 k=64   W: q5_1, 16 rows interleaved   x: q8
 //   attn_v: n=32 k=64   W: q8_0, 16 rows interleaved   x: q8
@@ -410,22 +383,16 @@ static void gemm3_bf16_q5_1_q8_0_f32_q8_rope_kv__scalar_r16__n128_k64(const pass
             linear_bf16_f32_gemm(wg + (size_t)r * 2048, 1, 64, x0, M, p->tile, p->scratch);
             for (int i = 0; i < 1; i++) {
                 const int n0 = 16 * (1 * r + i);
-                epi_rope_q(p->tile + (size_t)i * M * 16, M, p->rope, HEAD_DIM, n0 % HEAD_DIM, 0x1.0p-2f, p->q_rope, N_HEADS * HEAD_DIM, g * GROUP * HEAD_DIM + n0);
+                epi_rope_q(p->tile + (size_t)i * M * 16, M, p->rope, HEAD_DIM, n0 % HEAD_DIM, 0x1.715476p-2f, p->q_rope, N_HEADS * HEAD_DIM, g * GROUP * HEAD_DIM + n0);
             }
         } else if (r < 3) {
             linear_q5_1_q8_gemm(wg + 4096 + (size_t)(r - 2) * 768, 1, 64, x1, M, p->tile, p->scratch);
-            for (int i = 0; i < 1; i++) {
-                const int n0 = 16 * (1 * (r - 2) + i);
-                for (int m = 0; m < M; m++)
-                    epi_rope_k(p->tile + ((size_t)i * M + m) * 16, p->rope + (size_t)m * 2 * HEAD_DIM, HEAD_DIM, n0, kv_part(p, m, layer, g), PAGE_SIZE, p->b->pos[m] % PAGE_SIZE);
-            }
+            for (int m = 0; m < M; m++)
+                q16_write_k(p->tile + 16 * m, 16 * (size_t)M, p->rope + (size_t)m * 2 * HEAD_DIM, HEAD_DIM, 16 * (r - 2), 16, kv_part(p, m, layer, g), PAGE_SIZE, p->b->pos[m] % PAGE_SIZE);
         } else {
             linear_q8_0_q8_gemm(wg + 4864 + (size_t)(r - 3) * 1088, 1, 64, x1, M, p->tile, p->scratch);
-            for (int i = 0; i < 1; i++) {
-                const int n0 = 16 * (1 * (r - 3) + i);
-                for (int m = 0; m < M; m++)
-                    epi_v(p->tile + ((size_t)i * M + m) * 16, HEAD_DIM, n0, kv_part(p, m, layer, g), PAGE_SIZE, p->b->pos[m] % PAGE_SIZE);
-            }
+            for (int m = 0; m < M; m++)
+                q16_write_v(p->tile + 16 * m, 16 * (size_t)M, HEAD_DIM, 16 * (r - 3), 16, kv_part(p, m, layer, g), PAGE_SIZE, p->b->pos[m] % PAGE_SIZE);
         }
         if (p->T > 1) infc_signal(p->ready + g);
     }
@@ -575,7 +542,7 @@ static void gemm_q4_1_q8_residual__scalar_r16__n64_k96(const pass *p, const uint
     }
 }
 
-// q, k, v = W x; then RoPE, q scaled by 1/sqrt(HEAD_DIM), k and v written to their page
+// q, k, v = W x; then RoPE, q scaled for attention, k and v written to their page
 //   attn_q: n=64 k=64   W: q8_0, 16 rows interleaved   x: q8
 //   attn_k: n=32 k=64   W: f16, 16 rows interleaved   x: f32
 //   attn_v: n=32 k=64   W: f16, 16 rows interleaved   x: f32
@@ -591,28 +558,22 @@ static void gemv3_q8_0_f16_f16_q8_f32_rope_kv__scalar_r16__n128_k64(const pass *
             linear_q8_0_q8_gemv(wg + (size_t)r * 1088, 1, 64, x0, p->tile);
             for (int i = 0; i < 1; i++) {
                 const int n0 = 16 * (1 * r + i);
-                epi_rope_q(p->tile + (size_t)i * M * 16, M, p->rope, HEAD_DIM, n0 % HEAD_DIM, 0x1.0p-2f, p->q_rope, N_HEADS * HEAD_DIM, g * GROUP * HEAD_DIM + n0);
+                epi_rope_q(p->tile + (size_t)i * M * 16, M, p->rope, HEAD_DIM, n0 % HEAD_DIM, 0x1.715476p-2f, p->q_rope, N_HEADS * HEAD_DIM, g * GROUP * HEAD_DIM + n0);
             }
         } else if (r < 3) {
             linear_f16_f32_gemv(wg + 2176 + (size_t)(r - 2) * 2048, 1, 64, x1, p->tile);
-            for (int i = 0; i < 1; i++) {
-                const int n0 = 16 * (1 * (r - 2) + i);
-                for (int m = 0; m < M; m++)
-                    epi_rope_k(p->tile + ((size_t)i * M + m) * 16, p->rope + (size_t)m * 2 * HEAD_DIM, HEAD_DIM, n0, kv_part(p, m, layer, g), PAGE_SIZE, p->b->pos[m] % PAGE_SIZE);
-            }
+            for (int m = 0; m < M; m++)
+                q16_write_k(p->tile + 16 * m, 16 * (size_t)M, p->rope + (size_t)m * 2 * HEAD_DIM, HEAD_DIM, 16 * (r - 2), 16, kv_part(p, m, layer, g), PAGE_SIZE, p->b->pos[m] % PAGE_SIZE);
         } else {
             linear_f16_f32_gemv(wg + 4224 + (size_t)(r - 3) * 2048, 1, 64, x1, p->tile);
-            for (int i = 0; i < 1; i++) {
-                const int n0 = 16 * (1 * (r - 3) + i);
-                for (int m = 0; m < M; m++)
-                    epi_v(p->tile + ((size_t)i * M + m) * 16, HEAD_DIM, n0, kv_part(p, m, layer, g), PAGE_SIZE, p->b->pos[m] % PAGE_SIZE);
-            }
+            for (int m = 0; m < M; m++)
+                q16_write_v(p->tile + 16 * m, 16 * (size_t)M, HEAD_DIM, 16 * (r - 3), 16, kv_part(p, m, layer, g), PAGE_SIZE, p->b->pos[m] % PAGE_SIZE);
         }
         if (p->T > 1) infc_signal(p->ready + g);
     }
 }
 
-// q, k, v = W x; then RoPE, q scaled by 1/sqrt(HEAD_DIM), k and v written to their page
+// q, k, v = W x; then RoPE, q scaled for attention, k and v written to their page
 //   attn_q: n=64 k=64   W: q8_0, 16 rows interleaved   x: q8
 //   attn_k: n=32 k=64   W: f16, 16 rows interleaved   x: f32
 //   attn_v: n=32 k=64   W: f16, 16 rows interleaved   x: f32
@@ -628,28 +589,22 @@ static void small3_q8_0_f16_f16_q8_f32_rope_kv__scalar_r16__n128_k64(const pass 
             linear_q8_0_q8_small(wg + (size_t)r * 1088, 1, 64, x0, M, p->tile);
             for (int i = 0; i < 1; i++) {
                 const int n0 = 16 * (1 * r + i);
-                epi_rope_q(p->tile + (size_t)i * M * 16, M, p->rope, HEAD_DIM, n0 % HEAD_DIM, 0x1.0p-2f, p->q_rope, N_HEADS * HEAD_DIM, g * GROUP * HEAD_DIM + n0);
+                epi_rope_q(p->tile + (size_t)i * M * 16, M, p->rope, HEAD_DIM, n0 % HEAD_DIM, 0x1.715476p-2f, p->q_rope, N_HEADS * HEAD_DIM, g * GROUP * HEAD_DIM + n0);
             }
         } else if (r < 3) {
             linear_f16_f32_small(wg + 2176 + (size_t)(r - 2) * 2048, 1, 64, x1, M, p->tile);
-            for (int i = 0; i < 1; i++) {
-                const int n0 = 16 * (1 * (r - 2) + i);
-                for (int m = 0; m < M; m++)
-                    epi_rope_k(p->tile + ((size_t)i * M + m) * 16, p->rope + (size_t)m * 2 * HEAD_DIM, HEAD_DIM, n0, kv_part(p, m, layer, g), PAGE_SIZE, p->b->pos[m] % PAGE_SIZE);
-            }
+            for (int m = 0; m < M; m++)
+                q16_write_k(p->tile + 16 * m, 16 * (size_t)M, p->rope + (size_t)m * 2 * HEAD_DIM, HEAD_DIM, 16 * (r - 2), 16, kv_part(p, m, layer, g), PAGE_SIZE, p->b->pos[m] % PAGE_SIZE);
         } else {
             linear_f16_f32_small(wg + 4224 + (size_t)(r - 3) * 2048, 1, 64, x1, M, p->tile);
-            for (int i = 0; i < 1; i++) {
-                const int n0 = 16 * (1 * (r - 3) + i);
-                for (int m = 0; m < M; m++)
-                    epi_v(p->tile + ((size_t)i * M + m) * 16, HEAD_DIM, n0, kv_part(p, m, layer, g), PAGE_SIZE, p->b->pos[m] % PAGE_SIZE);
-            }
+            for (int m = 0; m < M; m++)
+                q16_write_v(p->tile + 16 * m, 16 * (size_t)M, HEAD_DIM, 16 * (r - 3), 16, kv_part(p, m, layer, g), PAGE_SIZE, p->b->pos[m] % PAGE_SIZE);
         }
         if (p->T > 1) infc_signal(p->ready + g);
     }
 }
 
-// q, k, v = W x; then RoPE, q scaled by 1/sqrt(HEAD_DIM), k and v written to their page
+// q, k, v = W x; then RoPE, q scaled for attention, k and v written to their page
 //   attn_q: n=64 k=64   W: q8_0, 16 rows interleaved   x: q8
 //   attn_k: n=32 k=64   W: f16, 16 rows interleaved   x: f32
 //   attn_v: n=32 k=64   W: f16, 16 rows interleaved   x: f32
@@ -665,22 +620,16 @@ static void gemm3_q8_0_f16_f16_q8_f32_rope_kv__scalar_r16__n128_k64(const pass *
             linear_q8_0_q8_gemm(wg + (size_t)r * 1088, 1, 64, x0, M, p->tile, p->scratch);
             for (int i = 0; i < 1; i++) {
                 const int n0 = 16 * (1 * r + i);
-                epi_rope_q(p->tile + (size_t)i * M * 16, M, p->rope, HEAD_DIM, n0 % HEAD_DIM, 0x1.0p-2f, p->q_rope, N_HEADS * HEAD_DIM, g * GROUP * HEAD_DIM + n0);
+                epi_rope_q(p->tile + (size_t)i * M * 16, M, p->rope, HEAD_DIM, n0 % HEAD_DIM, 0x1.715476p-2f, p->q_rope, N_HEADS * HEAD_DIM, g * GROUP * HEAD_DIM + n0);
             }
         } else if (r < 3) {
             linear_f16_f32_gemm(wg + 2176 + (size_t)(r - 2) * 2048, 1, 64, x1, M, p->tile, p->scratch);
-            for (int i = 0; i < 1; i++) {
-                const int n0 = 16 * (1 * (r - 2) + i);
-                for (int m = 0; m < M; m++)
-                    epi_rope_k(p->tile + ((size_t)i * M + m) * 16, p->rope + (size_t)m * 2 * HEAD_DIM, HEAD_DIM, n0, kv_part(p, m, layer, g), PAGE_SIZE, p->b->pos[m] % PAGE_SIZE);
-            }
+            for (int m = 0; m < M; m++)
+                q16_write_k(p->tile + 16 * m, 16 * (size_t)M, p->rope + (size_t)m * 2 * HEAD_DIM, HEAD_DIM, 16 * (r - 2), 16, kv_part(p, m, layer, g), PAGE_SIZE, p->b->pos[m] % PAGE_SIZE);
         } else {
             linear_f16_f32_gemm(wg + 4224 + (size_t)(r - 3) * 2048, 1, 64, x1, M, p->tile, p->scratch);
-            for (int i = 0; i < 1; i++) {
-                const int n0 = 16 * (1 * (r - 3) + i);
-                for (int m = 0; m < M; m++)
-                    epi_v(p->tile + ((size_t)i * M + m) * 16, HEAD_DIM, n0, kv_part(p, m, layer, g), PAGE_SIZE, p->b->pos[m] % PAGE_SIZE);
-            }
+            for (int m = 0; m < M; m++)
+                q16_write_v(p->tile + 16 * m, 16 * (size_t)M, HEAD_DIM, 16 * (r - 3), 16, kv_part(p, m, layer, g), PAGE_SIZE, p->b->pos[m] % PAGE_SIZE);
         }
         if (p->T > 1) infc_signal(p->ready + g);
     }
@@ -834,7 +783,7 @@ static void layer_0(pass *p, const uint8_t *w, int layer)
     else gemm3_q4_0_q4_1_q8_0_q8_rope_kv__scalar_r16__n128_k64(p, w + 256, &p->attn_norm_q8, layer);
     INFC_PROBE(p, 2);
 
-    attention_f16__scalar_p32__h16_g2(p, layer);
+    attention_q16__scalar_p64__h16_g2(p, layer);
     infc_barrier(p->team, p->t);
     INFC_PROBE(p, 3);
 
@@ -914,7 +863,7 @@ static void layer_1(pass *p, const uint8_t *w, int layer)
     else gemm3_bf16_q5_1_q8_0_f32_q8_rope_kv__scalar_r16__n128_k64(p, w + 256, p->attn_norm, &p->attn_norm_q8, layer);
     INFC_PROBE(p, 12);
 
-    attention_f16__scalar_p32__h16_g2(p, layer);
+    attention_q16__scalar_p64__h16_g2(p, layer);
     infc_barrier(p->team, p->t);
     INFC_PROBE(p, 13);
 
@@ -994,7 +943,7 @@ static void layer_2(pass *p, const uint8_t *w, int layer)
     else gemm3_q8_0_f16_f16_q8_f32_rope_kv__scalar_r16__n128_k64(p, w + 256, &p->attn_norm_q8, p->attn_norm, layer);
     INFC_PROBE(p, 22);
 
-    attention_f16__scalar_p32__h16_g2(p, layer);
+    attention_q16__scalar_p64__h16_g2(p, layer);
     infc_barrier(p->team, p->t);
     INFC_PROBE(p, 23);
 

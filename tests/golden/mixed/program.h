@@ -18,12 +18,12 @@ enum {
     MAX_ROWS = 512,
     PADDED_ROWS = 512,  // whole tiles of sixteen
     SMALL_ROWS = 15,  // rows of a thread's own copy of a norm
-    PAGE_SIZE = 32,  // positions
-    KV_PART_BYTES = 2048,  // one page, layer and kv head: keys, then values
+    PAGE_SIZE = 64,  // positions
+    KV_PART_BYTES = 4864,  // one page, layer and kv head: keys, then values
     READY_OFFSET = 768000,  // in the arena
     TILE_BYTES = 131072  // of each thread's scratch
 };
-#define KV_PAGE_BYTES 12288ull
+#define KV_PAGE_BYTES 29184ull
 
 extern const uint64_t LAYER_OFFSET[N_LAYERS];  // of a layer's weights in section WEIGHTS
 #endif

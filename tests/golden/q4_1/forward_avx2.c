@@ -33,7 +33,7 @@ static inline uint8_t *kv_part(const pass *p, int m, int layer, int g)
     return p->b->kv + page * KV_PAGE_BYTES + ((size_t)layer * N_KV_HEADS + g) * KV_PART_BYTES;
 }
 
-// q, k, v = W x; then RoPE, q scaled by 1/sqrt(HEAD_DIM), k and v written to their page
+// q, k, v = W x; then RoPE, q scaled for attention, k and v written to their page
 //   attn_q: n=128 k=64   W: q4_1, 16 rows interleaved   x: q8
 //   attn_k: n=64 k=64   W: q4_1, 16 rows interleaved   x: q8
 //   attn_v: n=64 k=64   W: q4_1, 16 rows interleaved   x: q8
@@ -49,28 +49,22 @@ static void gemv3_q4_1_q8_rope_kv__avx2_r16__n256_k64(const pass *p, const uint8
             linear_q4_1_q8_gemv(wg + (size_t)r * 1280, 2, 64, x0, p->tile);
             for (int i = 0; i < 2; i++) {
                 const int n0 = 16 * (2 * r + i);
-                epi_rope_q(p->tile + (size_t)i * M * 16, M, p->rope, HEAD_DIM, n0 % HEAD_DIM, 0x1.6a09e6p-3f, p->q_rope, N_HEADS * HEAD_DIM, g * GROUP * HEAD_DIM + n0);
+                epi_rope_q(p->tile + (size_t)i * M * 16, M, p->rope, HEAD_DIM, n0 % HEAD_DIM, 0x1.0527dcp-2f, p->q_rope, N_HEADS * HEAD_DIM, g * GROUP * HEAD_DIM + n0);
             }
         } else if (r < 3) {
             linear_q4_1_q8_gemv(wg + 2560 + (size_t)(r - 2) * 1280, 2, 64, x0, p->tile);
-            for (int i = 0; i < 2; i++) {
-                const int n0 = 16 * (2 * (r - 2) + i);
-                for (int m = 0; m < M; m++)
-                    epi_rope_k(p->tile + ((size_t)i * M + m) * 16, p->rope + (size_t)m * 2 * HEAD_DIM, HEAD_DIM, n0, kv_part(p, m, layer, g), PAGE_SIZE, p->b->pos[m] % PAGE_SIZE);
-            }
+            for (int m = 0; m < M; m++)
+                q16_write_k(p->tile + 16 * m, 16 * (size_t)M, p->rope + (size_t)m * 2 * HEAD_DIM, HEAD_DIM, 32 * (r - 2), 32, kv_part(p, m, layer, g), PAGE_SIZE, p->b->pos[m] % PAGE_SIZE);
         } else {
             linear_q4_1_q8_gemv(wg + 3840 + (size_t)(r - 3) * 1280, 2, 64, x0, p->tile);
-            for (int i = 0; i < 2; i++) {
-                const int n0 = 16 * (2 * (r - 3) + i);
-                for (int m = 0; m < M; m++)
-                    epi_v(p->tile + ((size_t)i * M + m) * 16, HEAD_DIM, n0, kv_part(p, m, layer, g), PAGE_SIZE, p->b->pos[m] % PAGE_SIZE);
-            }
+            for (int m = 0; m < M; m++)
+                q16_write_v(p->tile + 16 * m, 16 * (size_t)M, HEAD_DIM, 32 * (r - 3), 32, kv_part(p, m, layer, g), PAGE_SIZE, p->b->pos[m] % PAGE_SIZE);
         }
         if (p->T > 1) infc_signal(p->ready + g);
     }
 }
 
-// q, k, v = W x; then RoPE, q scaled by 1/sqrt(HEAD_DIM), k and v written to their page
+// q, k, v = W x; then RoPE, q scaled for attention, k and v written to their page
 //   attn_q: n=128 k=64   W: q4_1, 16 rows interleaved   x: q8
 //   attn_k: n=64 k=64   W: q4_1, 16 rows interleaved   x: q8
 //   attn_v: n=64 k=64   W: q4_1, 16 rows interleaved   x: q8
@@ -86,28 +80,22 @@ static void small3_q4_1_q8_rope_kv__avx2_r16__n256_k64(const pass *p, const uint
             linear_q4_1_q8_small(wg + (size_t)r * 1280, 2, 64, x0, M, p->tile);
             for (int i = 0; i < 2; i++) {
                 const int n0 = 16 * (2 * r + i);
-                epi_rope_q(p->tile + (size_t)i * M * 16, M, p->rope, HEAD_DIM, n0 % HEAD_DIM, 0x1.6a09e6p-3f, p->q_rope, N_HEADS * HEAD_DIM, g * GROUP * HEAD_DIM + n0);
+                epi_rope_q(p->tile + (size_t)i * M * 16, M, p->rope, HEAD_DIM, n0 % HEAD_DIM, 0x1.0527dcp-2f, p->q_rope, N_HEADS * HEAD_DIM, g * GROUP * HEAD_DIM + n0);
             }
         } else if (r < 3) {
             linear_q4_1_q8_small(wg + 2560 + (size_t)(r - 2) * 1280, 2, 64, x0, M, p->tile);
-            for (int i = 0; i < 2; i++) {
-                const int n0 = 16 * (2 * (r - 2) + i);
-                for (int m = 0; m < M; m++)
-                    epi_rope_k(p->tile + ((size_t)i * M + m) * 16, p->rope + (size_t)m * 2 * HEAD_DIM, HEAD_DIM, n0, kv_part(p, m, layer, g), PAGE_SIZE, p->b->pos[m] % PAGE_SIZE);
-            }
+            for (int m = 0; m < M; m++)
+                q16_write_k(p->tile + 16 * m, 16 * (size_t)M, p->rope + (size_t)m * 2 * HEAD_DIM, HEAD_DIM, 32 * (r - 2), 32, kv_part(p, m, layer, g), PAGE_SIZE, p->b->pos[m] % PAGE_SIZE);
         } else {
             linear_q4_1_q8_small(wg + 3840 + (size_t)(r - 3) * 1280, 2, 64, x0, M, p->tile);
-            for (int i = 0; i < 2; i++) {
-                const int n0 = 16 * (2 * (r - 3) + i);
-                for (int m = 0; m < M; m++)
-                    epi_v(p->tile + ((size_t)i * M + m) * 16, HEAD_DIM, n0, kv_part(p, m, layer, g), PAGE_SIZE, p->b->pos[m] % PAGE_SIZE);
-            }
+            for (int m = 0; m < M; m++)
+                q16_write_v(p->tile + 16 * m, 16 * (size_t)M, HEAD_DIM, 32 * (r - 3), 32, kv_part(p, m, layer, g), PAGE_SIZE, p->b->pos[m] % PAGE_SIZE);
         }
         if (p->T > 1) infc_signal(p->ready + g);
     }
 }
 
-// q, k, v = W x; then RoPE, q scaled by 1/sqrt(HEAD_DIM), k and v written to their page
+// q, k, v = W x; then RoPE, q scaled for attention, k and v written to their page
 //   attn_q: n=128 k=64   W: q4_1, 16 rows interleaved   x: q8
 //   attn_k: n=64 k=64   W: q4_1, 16 rows interleaved   x: q8
 //   attn_v: n=64 k=64   W: q4_1, 16 rows interleaved   x: q8
@@ -123,55 +111,52 @@ static void gemm3_q4_1_q8_rope_kv__avx2_r16__n256_k64(const pass *p, const uint8
             linear_q4_1_q8_gemm(wg + (size_t)r * 1280, 2, 64, x0, M, p->tile, p->scratch);
             for (int i = 0; i < 2; i++) {
                 const int n0 = 16 * (2 * r + i);
-                epi_rope_q(p->tile + (size_t)i * M * 16, M, p->rope, HEAD_DIM, n0 % HEAD_DIM, 0x1.6a09e6p-3f, p->q_rope, N_HEADS * HEAD_DIM, g * GROUP * HEAD_DIM + n0);
+                epi_rope_q(p->tile + (size_t)i * M * 16, M, p->rope, HEAD_DIM, n0 % HEAD_DIM, 0x1.0527dcp-2f, p->q_rope, N_HEADS * HEAD_DIM, g * GROUP * HEAD_DIM + n0);
             }
         } else if (r < 3) {
             linear_q4_1_q8_gemm(wg + 2560 + (size_t)(r - 2) * 1280, 2, 64, x0, M, p->tile, p->scratch);
-            for (int i = 0; i < 2; i++) {
-                const int n0 = 16 * (2 * (r - 2) + i);
-                for (int m = 0; m < M; m++)
-                    epi_rope_k(p->tile + ((size_t)i * M + m) * 16, p->rope + (size_t)m * 2 * HEAD_DIM, HEAD_DIM, n0, kv_part(p, m, layer, g), PAGE_SIZE, p->b->pos[m] % PAGE_SIZE);
-            }
+            for (int m = 0; m < M; m++)
+                q16_write_k(p->tile + 16 * m, 16 * (size_t)M, p->rope + (size_t)m * 2 * HEAD_DIM, HEAD_DIM, 32 * (r - 2), 32, kv_part(p, m, layer, g), PAGE_SIZE, p->b->pos[m] % PAGE_SIZE);
         } else {
             linear_q4_1_q8_gemm(wg + 3840 + (size_t)(r - 3) * 1280, 2, 64, x0, M, p->tile, p->scratch);
-            for (int i = 0; i < 2; i++) {
-                const int n0 = 16 * (2 * (r - 3) + i);
-                for (int m = 0; m < M; m++)
-                    epi_v(p->tile + ((size_t)i * M + m) * 16, HEAD_DIM, n0, kv_part(p, m, layer, g), PAGE_SIZE, p->b->pos[m] % PAGE_SIZE);
-            }
+            for (int m = 0; m < M; m++)
+                q16_write_v(p->tile + 16 * m, 16 * (size_t)M, HEAD_DIM, 32 * (r - 3), 32, kv_part(p, m, layer, g), PAGE_SIZE, p->b->pos[m] % PAGE_SIZE);
         }
         if (p->T > 1) infc_signal(p->ready + g);
     }
 }
 
 // softmax(q k^T) v, one online pass over the pages, each head quantized as it is done
-// per row: 256 bytes of keys and values a position and layer
-static void attention_f16_q8__avx2_p32__h32_g2(const pass *p, int layer)
+// per row: 280 bytes of keys and values a position and layer
+static void attention_q16_q8__avx2_p64__h32_g2(const pass *p, int layer)
 {
-    enum { WIDTH = N_HEADS * HEAD_DIM, ROW = GROUP * HEAD_DIM };
+    enum { WIDTH = N_HEADS * HEAD_DIM, ROW = GROUP * HEAD_DIM, MOST = 32 };
     const infc_batch *b = p->b;
-    const int by_group = p->M * N_KV_HEADS >= 4 * p->T || p->T == 1;
-    const int units = p->M * (by_group ? N_KV_HEADS : N_HEADS), last = infc_share(units, p->t + 1, p->T);
-    float out[INFC_ATTN_ROWS * ROW] __attribute__((aligned(64)));
-    for (int u = infc_share(units, p->t, p->T), rows; u < last; u += rows) {
-        const int m = u % p->M, head = by_group ? u / p->M * GROUP : u / p->M;
-        rows = by_group && u + INFC_ATTN_ROWS <= last && infc_consecutive(b, m, INFC_ATTN_ROWS) ? INFC_ATTN_ROWS : 1;
-        if (p->T > 1) infc_await(p->ready + head / GROUP, (uint32_t)(layer + 1) * 4);
-        const float *q = p->q_rope + (size_t)m * WIDTH + (size_t)head * HEAD_DIM;
-        const size_t part = ((size_t)layer * N_KV_HEADS + head / GROUP) * KV_PART_BYTES;
-        float *o = out;
-        const size_t ldo = ROW;
-        if (rows > 1)
-            attn_rows(q, WIDTH, b->kv, b->pages[m], KV_PAGE_BYTES, part, b->pos[m] + 1, HEAD_DIM, GROUP, PAGE_SIZE, o, ldo);
-        else if (by_group)
-            attn_row(q, b->kv, b->pages[m], KV_PAGE_BYTES, part, b->pos[m] + 1, HEAD_DIM, GROUP, PAGE_SIZE, o);
-        else
-            attn_row(q, b->kv, b->pages[m], KV_PAGE_BYTES, part, b->pos[m] + 1, HEAD_DIM, 1, PAGE_SIZE, o);
-        for (int r = 0; r < rows; r++)
-            for (int i = 0; i < (by_group ? GROUP : 1) * HEAD_DIM / 32; i++) {
-                const float *x = o + r * ldo + 32 * i;
-                quantize_q8_block(v16f_load(x), v16f_load(x + 16), &p->attn_q8, WIDTH, m + r, head * HEAD_DIM / 32 + i);
-            }
+    const int by_group = p->M * N_KV_HEADS >= 4 * p->T || p->T == 1, step = by_group ? GROUP : 1;
+    const int most = infc_block_rows(p->M * N_KV_HEADS, p->T, by_group ? MOST : 1);
+    float out[MOST * ROW] __attribute__((aligned(64)));
+    for (int head = 0, m = 0, u = 0, rows; head < N_HEADS; m += rows, u++) {
+        rows = infc_consecutive(b, m, most);
+        if (infc_turn(u, p->T) == p->t) {
+            if (p->T > 1) infc_await(p->ready + head / GROUP, (uint32_t)(layer + 1) * 4);
+            const float *q = p->q_rope + (size_t)m * WIDTH + (size_t)head * HEAD_DIM;
+            const size_t part = ((size_t)layer * N_KV_HEADS + head / GROUP) * KV_PART_BYTES;
+            float *o = out;
+            const size_t ldo = ROW;
+            if (by_group)
+                q16_attention(q, WIDTH, b->kv, b->pages[m], KV_PAGE_BYTES, part, b->pos[m] + 1, rows, HEAD_DIM, GROUP, PAGE_SIZE, o, ldo);
+            else
+                q16_attention(q, WIDTH, b->kv, b->pages[m], KV_PAGE_BYTES, part, b->pos[m] + 1, 1, HEAD_DIM, 1, PAGE_SIZE, o, ldo);
+            for (int r = 0; r < rows; r++)
+                for (int i = 0; i < step * HEAD_DIM / 32; i++) {
+                    const float *x = o + r * ldo + 32 * i;
+                    quantize_q8_block(v16f_load(x), v16f_load(x + 16), &p->attn_q8, WIDTH, m + r, head * HEAD_DIM / 32 + i);
+                }
+        }
+        if (m + rows == p->M) {
+            m = -rows;
+            head += step;
+        }
     }
 }
 
@@ -365,7 +350,7 @@ static void layer_0(pass *p, const uint8_t *w, int layer)
     else gemm3_q4_1_q8_rope_kv__avx2_r16__n256_k64(p, w + 256, &p->attn_norm_q8, layer);
     INFC_PROBE(p, 2);
 
-    attention_f16_q8__avx2_p32__h32_g2(p, layer);
+    attention_q16_q8__avx2_p64__h32_g2(p, layer);
     infc_barrier(p->team, p->t);
     INFC_PROBE(p, 3);
 
