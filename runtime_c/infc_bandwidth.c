@@ -20,7 +20,7 @@
 typedef uint64_t (*reader)(const unsigned char *p, size_t size);
 
 // xor of `streams` places of the buffer at once; each step reads one cache line of each.
-// Prefetch distance in bytes, 0: left to the hardware.
+// Prefetch distance in bytes, 0: left to the hardware; from 4 KB on into the second level, which holds more requests in flight.
 #define READER(name, features, lane_bytes, streams, distance)                                                  \
     TARGET(features) static uint64_t name(const unsigned char *p, size_t size) {                               \
         typedef uint64_t vec __attribute__((vector_size(lane_bytes)));                                         \
@@ -31,7 +31,7 @@ typedef uint64_t (*reader)(const unsigned char *p, size_t size);
         for (size_t i = 0; i < part; i += 64) {                                                                \
             _Pragma("GCC unroll 4") for (int s = 0; s < (streams); s++) {                                      \
                 const unsigned char *line = p + (size_t)s * part + i;                                          \
-                if ((distance) > 0) __builtin_prefetch(line + (distance), 0, 3);                               \
+                if ((distance) > 0) __builtin_prefetch(line + (distance), 0, (distance) < 4096 ? 3 : 2);       \
                 _Pragma("GCC unroll 4") for (int k = 0; k < PER_LINE; k++)                                     \
                     sum[s * PER_LINE + k] ^= *(const vec *)(const void *)(line + k * (lane_bytes));            \
             }                                                                                                  \
@@ -51,10 +51,14 @@ READER(read_avx2_s2, "avx2", 32, 2, 0)
 READER(read_avx2_s4, "avx2", 32, 4, 0)
 READER(read_avx2_s1_ahead, "avx2", 32, 1, 1024)
 READER(read_avx2_s4_ahead, "avx2", 32, 4, 1024)
+READER(read_avx2_s1_far, "avx2", 32, 1, 8192)
 READER(read_avx512_s1, "avx512f", 64, 1, 0)
 READER(read_avx512_s4, "avx512f", 64, 4, 0)
 READER(read_avx512_s1_ahead, "avx512f", 64, 1, 2048)
 READER(read_avx512_s4_ahead, "avx512f", 64, 4, 2048)
+READER(read_avx512_s1_far, "avx512f", 64, 1, 8192)
+READER(read_avx512_s4_far, "avx512f", 64, 4, 8192)
+READER(read_avx512_s1_farther, "avx512f", 64, 1, 16384)
 #endif
 
 enum { NEED_NOTHING, NEED_AVX2, NEED_AVX512 };
@@ -65,9 +69,10 @@ static const struct {
     {read_base_s1, NEED_NOTHING}, {read_base_s2, NEED_NOTHING}, {read_base_s1_ahead, NEED_NOTHING},
 #if defined(__x86_64__)
     {read_avx2_s1, NEED_AVX2}, {read_avx2_s2, NEED_AVX2}, {read_avx2_s4, NEED_AVX2},
-    {read_avx2_s1_ahead, NEED_AVX2}, {read_avx2_s4_ahead, NEED_AVX2},
+    {read_avx2_s1_ahead, NEED_AVX2}, {read_avx2_s4_ahead, NEED_AVX2}, {read_avx2_s1_far, NEED_AVX2},
     {read_avx512_s1, NEED_AVX512}, {read_avx512_s4, NEED_AVX512},
-    {read_avx512_s1_ahead, NEED_AVX512}, {read_avx512_s4_ahead, NEED_AVX512},
+    {read_avx512_s1_ahead, NEED_AVX512}, {read_avx512_s4_ahead, NEED_AVX512}, {read_avx512_s1_far, NEED_AVX512},
+    {read_avx512_s4_far, NEED_AVX512}, {read_avx512_s1_farther, NEED_AVX512},
 #endif
 };
 enum { N_READERS = (int)(sizeof readers / sizeof readers[0]) };

@@ -18,8 +18,6 @@
 #include "infc_quantize.h"
 #include "infc_simd.h"
 
-enum { INFC_PREFETCH_BYTES = 2048 };  // ahead of the block at work while weights come from memory: 17 GB/s against 13 without, Zen 3
-
 #define INFC_CAT_(a, b, c) a##b##c
 #define INFC_CAT(a, b, c) INFC_CAT_(a, b, c)
 #define INFC_F(name) INFC_CAT(INFC_FORMAT, _, name)  // q4_1_tile

@@ -11,37 +11,37 @@
 
 enum { INFC_F(UNPACKED_BYTES) = 512 + 64 + INFC_F(HAS_MIN) * 64 };  // 8 groups, then d and m as f32
 
-// sum[p * 4 + m] = sum over the block's 32 k of w x, for NP panels at w, w + stride and MT rows at x, x + ldx
+// sum[p * MT + m] = sum over the block's 32 k of w x, for NP panels at w, w + stride and MT rows at x, x + ldx; NP * MT <= 8
 INFC_INLINE void INFC_F(dot)(const uint8_t *w, size_t stride, int unpacked, const int8_t *x, const int32_t *s, size_t ldx, size_t lds,
                              int NP, int MT, v16i *sum)
 {
     const int zero = INFC_F(ZERO) + (INFC_F(SIGNED) ? INFC_S8_BIAS : 0);
     INFC_UNROLL for (int i = 0; i < NP; i++) {
-        INFC_UNROLL for (int m = 0; m < MT; m++) sum[i * 4 + m] = v16i_set1(zero ? -zero * s[m * lds] : 0);
+        INFC_UNROLL for (int m = 0; m < MT; m++) sum[i * MT + m] = v16i_set1(zero ? -zero * s[m * lds] : 0);
     }
     if (INFC_F(SIGNED)) {
         INFC_UNROLL for (int g = 0; g < 8; g++) {
             INFC_UNROLL for (int i = 0; i < NP; i++) {
                 const uint8_t *b = w + i * stride;
                 const v64b v = unpacked ? v64b_load(b + 64 * g) : v64b_s8(INFC_F(group)(b, g));
-                INFC_UNROLL for (int m = 0; m < MT; m++) sum[i * 4 + m] = vdot_step_s8(sum[i * 4 + m], v, x + m * ldx + 4 * g);
+                INFC_UNROLL for (int m = 0; m < MT; m++) sum[i * MT + m] = vdot_step_s8(sum[i * MT + m], v, x + m * ldx + 4 * g);
             }
         }
         return;
     }
     INFC_UNROLL for (int f = 0; f < 8 / INFC_F(FOLD); f++) {
         vdot a[8];
-        INFC_UNROLL for (int i = 0; i < NP * 4; i++) a[i] = vdot_zero();
+        INFC_UNROLL for (int i = 0; i < NP * MT; i++) a[i] = vdot_zero();
         INFC_UNROLL for (int j = 0; j < INFC_F(FOLD); j++) {
             const int g = f * INFC_F(FOLD) + j;
             INFC_UNROLL for (int i = 0; i < NP; i++) {
                 const uint8_t *b = w + i * stride;
                 const v64b v = unpacked ? v64b_load(b + 64 * g) : INFC_F(group)(b, g);
-                INFC_UNROLL for (int m = 0; m < MT; m++) a[i * 4 + m] = vdot_step(a[i * 4 + m], v, x + m * ldx + 4 * g);
+                INFC_UNROLL for (int m = 0; m < MT; m++) a[i * MT + m] = vdot_step(a[i * MT + m], v, x + m * ldx + 4 * g);
             }
         }
         INFC_UNROLL for (int i = 0; i < NP; i++) {
-            INFC_UNROLL for (int m = 0; m < MT; m++) sum[i * 4 + m] = v16i_add(sum[i * 4 + m], vdot_fold(a[i * 4 + m]));
+            INFC_UNROLL for (int m = 0; m < MT; m++) sum[i * MT + m] = v16i_add(sum[i * MT + m], vdot_fold(a[i * MT + m]));
         }
     }
 }
@@ -59,12 +59,12 @@ INFC_INLINE void INFC_F(tile)(const uint8_t *w, size_t stride, int unpacked, con
     const int32_t *s = x->s + first;
     v16f acc[8];
     INFC_UNROLL for (int i = 0; i < NP; i++) {
-        INFC_UNROLL for (int m = 0; m < MT; m++) acc[i * 4 + m] = b0 ? v16f_load(y + i * ldy + 16 * (m0 + m)) : v16f_zero();
+        INFC_UNROLL for (int m = 0; m < MT; m++) acc[i * MT + m] = b0 ? v16f_load(y + i * ldy + 16 * (m0 + m)) : v16f_zero();
     }
     for (int b = b0; b < b1; b++, w += block) {
         v16i sum[8];
         if (!unpacked && m0 == 0) {  // later tiles find the panel in cache
-            for (size_t line = 0; line < block; line += 64) infc_prefetch(w + INFC_PREFETCH_BYTES + line);
+            for (size_t line = 0; line < block; line += 64) infc_prefetch_weights(w + INFC_PREFETCH_BYTES + line);
         }
         INFC_F(dot)(w, stride, unpacked, q + 32 * step * b, s + step * b, 32 * row, row, NP, MT, sum);
         INFC_UNROLL for (int i = 0; i < NP; i++) {
@@ -73,30 +73,38 @@ INFC_INLINE void INFC_F(tile)(const uint8_t *w, size_t stride, int unpacked, con
             v16f mw = dw;
             if (INFC_F(HAS_MIN)) mw = unpacked ? v16f_load((const float *)(const void *)(sc + 64)) : v16f_from_f16(sc + 32);
             INFC_UNROLL for (int m = 0; m < MT; m++) {
-                v16f *a = acc + i * 4 + m;
-                *a = v16f_fma(v16f_from_i32(sum[i * 4 + m]), v16f_mul(dw, v16f_set1(d[row * m + step * b])), *a);
+                v16f *a = acc + i * MT + m;
+                *a = v16f_fma(v16f_from_i32(sum[i * MT + m]), v16f_mul(dw, v16f_set1(d[row * m + step * b])), *a);
                 if (INFC_F(HAS_MIN)) *a = v16f_fma(mw, v16f_set1(ds[row * m + step * b]), *a);
             }
         }
     }
     INFC_UNROLL for (int i = 0; i < NP; i++) {
-        INFC_UNROLL for (int m = 0; m < MT; m++) v16f_store(y + i * ldy + 16 * (m0 + m), acc[i * 4 + m]);
+        INFC_UNROLL for (int m = 0; m < MT; m++) v16f_store(y + i * ldy + 16 * (m0 + m), acc[i * MT + m]);
     }
 }
 
-// Rows in tiles of INFC_TILE_ROWS (1 or 4); the last tile takes what is left.
+// Rows in tiles of `most` (INFC_TILE_ROWS or, one panel as stored, INFC_SMALL_TILE_ROWS); the last tile takes what is left.
 INFC_INLINE void INFC_F(rows)(const uint8_t *w, size_t stride, int unpacked, const infc_q8 *x, int K, int b0, int b1, int M, int NP,
-                              float *y, size_t ldy)
+                              int most, float *y, size_t ldy)
 {
     int m = 0;
-    for (; m + INFC_TILE_ROWS <= M; m += INFC_TILE_ROWS) INFC_F(tile)(w, stride, unpacked, x, K, b0, b1, m, NP, INFC_TILE_ROWS, y, ldy);
-    if (INFC_TILE_ROWS == 1) return;
+    for (; m + most <= M; m += most) INFC_F(tile)(w, stride, unpacked, x, K, b0, b1, m, NP, most, y, ldy);
+#define INFC_REST(n)                                                                          \
+    case n:                                                                                   \
+        if (n < most) INFC_F(tile)(w, stride, unpacked, x, K, b0, b1, m, NP, n, y, ldy);       \
+        break;
     switch (M - m) {
-    case 3: INFC_F(tile)(w, stride, unpacked, x, K, b0, b1, m, NP, 3, y, ldy); break;
-    case 2: INFC_F(tile)(w, stride, unpacked, x, K, b0, b1, m, NP, 2, y, ldy); break;
-    case 1: INFC_F(tile)(w, stride, unpacked, x, K, b0, b1, m, NP, 1, y, ldy); break;
+        INFC_REST(7)
+        INFC_REST(6)
+        INFC_REST(5)
+        INFC_REST(4)
+        INFC_REST(3)
+        INFC_REST(2)
+        INFC_REST(1)
     default: break;
     }
+#undef INFC_REST
 }
 
 // n_panels * K / 32 * F_BLOCK_BYTES read; 16 * n_panels * K MACs
@@ -109,7 +117,7 @@ INFC_INLINE void INFC_LINEAR(_q8_gemv)(const uint8_t *w, int n_panels, int K, co
 INFC_INLINE void INFC_LINEAR(_q8_small)(const uint8_t *w, int n_panels, int K, const infc_q8 *x, int M, float *y)
 {
     const size_t panel = (size_t)K / 32 * INFC_F(BLOCK_BYTES), ldy = 16 * (size_t)M;
-    for (int p = 0; p < n_panels; p++) INFC_F(rows)(w + p * panel, 0, 0, x, K, 0, K / 32, M, 1, y + p * ldy, ldy);
+    for (int p = 0; p < n_panels; p++) INFC_F(rows)(w + p * panel, 0, 0, x, K, 0, K / 32, M, 1, INFC_SMALL_TILE_ROWS, y + p * ldy, ldy);
 }
 
 // n blocks as stored -> groups as the dot product wants them, and f32 scales
@@ -134,7 +142,7 @@ INFC_INLINE void INFC_F(gemm_panels)(const uint8_t *w, int K, const infc_q8 *x, 
         const int b0 = nb * c / chunks, b1 = nb * (c + 1) / chunks;
         const size_t stride = (size_t)(b1 - b0) * INFC_F(UNPACKED_BYTES);
         for (int i = 0; i < NP; i++) INFC_F(unpack)(w + i * panel + (size_t)b0 * INFC_F(BLOCK_BYTES), b1 - b0, scratch + i * stride);
-        INFC_F(rows)(scratch, stride, 1, x, K, b0, b1, M, NP, y, 16 * (size_t)M);
+        INFC_F(rows)(scratch, stride, 1, x, K, b0, b1, M, NP, INFC_TILE_ROWS, y, 16 * (size_t)M);
     }
 }
 

@@ -20,9 +20,10 @@ INFC_INLINE void INFC_F(unpack_tiles)(const uint8_t *w, int n, uint8_t *out)
 }
 
 // acc += block b of sixteen rows, whose sums are in sums[t]; meanwhile the product of block `ahead` is made in tile t, and the sums of
-// block b + 1 leave tile 1 - t. q, d, ds: the rows' blocks, sixteen of each per block. w: unpacked blocks.
+// block b + 1 leave tile 1 - t. q, d, ds: the rows' blocks, sixteen of each per block. w: unpacked blocks. `lines` cache lines of weights
+// are fetched from `next`.
 INFC_INLINE void INFC_F(tile_step)(v16f acc[16], int t, int32_t sums[2][256], const uint8_t *w, const int8_t *q, const float *d,
-                                   const float *ds, int b, int ahead)
+                                   const float *ds, int b, int ahead, const uint8_t *next, int lines)
 {
     const float *scales = (const float *)(const void *)(w + (size_t)b * INFC_F(UNPACKED_BYTES) + 512);
     const v16f dw = v16f_load(scales), mw = INFC_F(HAS_MIN) ? v16f_load(scales + 16) : dw;
@@ -37,12 +38,17 @@ INFC_INLINE void INFC_F(tile_step)(v16f acc[16], int t, int32_t sums[2][256], co
         if (part == 0) infc_tile_activations(t, q + 512 * (size_t)ahead);
         if (part == 1) infc_tile_weights(w + (size_t)ahead * INFC_F(UNPACKED_BYTES));
         if (part == 2) infc_tile_multiply(t);
+        if (part == 1) {
+            for (int i = 0; i < lines; i++) infc_prefetch_weights(next + (size_t)(64 * (b * lines + i)));
+        }
         if (part == 3) infc_tile_sums(1 - t, sums[1 - t]);
     }
 }
 
-// n unpacked blocks of one panel, the first of which is block b0 of x, times rows m0..m0+15, of which `rows` exist. y: (16, 16)
-INFC_INLINE void INFC_F(tile_rows)(const uint8_t *w, int n, const infc_q8 *x, int K, int b0, int m0, int rows, float *y)
+// n unpacked blocks of one panel, the first of which is block b0 of x, times rows m0..m0+15, of which `rows` exist. y: (16, 16). Meanwhile
+// n * lines cache lines are fetched from `next`.
+INFC_INLINE void INFC_F(tile_rows)(const uint8_t *w, int n, const infc_q8 *x, int K, int b0, int m0, int rows, const uint8_t *next,
+                                   int lines, float *y)
 {
     const size_t first = (size_t)m0 * (size_t)(K / 32) + 16 * (size_t)b0;
     const int8_t *q = x->q + 32 * first;
@@ -58,9 +64,9 @@ INFC_INLINE void INFC_F(tile_rows)(const uint8_t *w, int n, const infc_q8 *x, in
     }
     infc_tile_sums(0, sums[0]);
     for (int b = 0; b < n; b += 2) {
-        INFC_F(tile_step)(acc, 0, sums, w, q, d, ds, b, b + 2 < n ? b + 2 : 0);
+        INFC_F(tile_step)(acc, 0, sums, w, q, d, ds, b, b + 2 < n ? b + 2 : 0, next, lines);
         if (b + 1 == n) break;
-        INFC_F(tile_step)(acc, 1, sums, w, q, d, ds, b + 1, b + 3 < n ? b + 3 : 0);
+        INFC_F(tile_step)(acc, 1, sums, w, q, d, ds, b + 1, b + 3 < n ? b + 3 : 0, next, lines);
     }
     INFC_UNROLL for (int i = 0; i < 16; i++) {
         if (i < rows) v16f_store(y + 16 * i, acc[i]);
@@ -71,6 +77,8 @@ INFC_INLINE void INFC_LINEAR(_q8_tiles)(const uint8_t *w, int n_panels, int K, c
 {
     // Chunks of nearly equal length that fit the scratch; y holds the accumulators from one chunk to the next.
     const int nb = K / 32, most = INFC_GEMM_SCRATCH_BYTES / INFC_F(UNPACKED_BYTES), chunks = (nb + most - 1) / most;
+    const int block_lines = (INFC_F(BLOCK_BYTES) + 63) / 64, tiles = (M + 15) / 16, lines = (block_lines + tiles - 1) / tiles;
+    const int ahead = 16 * ((block_lines + lines - 1) / lines);  // rows in which all lines are fetched
     infc_tiles_configure(&infc_linear_tiles);
     for (int p = 0; p < n_panels; p++) {
         const uint8_t *panel = w + (size_t)p * nb * INFC_F(BLOCK_BYTES);
@@ -78,8 +86,10 @@ INFC_INLINE void INFC_LINEAR(_q8_tiles)(const uint8_t *w, int n_panels, int K, c
         for (int c = 0; c < chunks; c++) {
             const int b0 = nb * c / chunks, b1 = nb * (c + 1) / chunks;
             INFC_F(unpack_tiles)(panel + (size_t)b0 * INFC_F(BLOCK_BYTES), b1 - b0, (uint8_t *)scratch);
-            for (int m = 0; m < M; m += 16)
-                INFC_F(tile_rows)((const uint8_t *)scratch, b1 - b0, x, K, b0, m, M - m < 16 ? M - m : 16, yp + (size_t)m * 16);
+            // While these blocks are multiplied, as many of what is read next come closer: later blocks, the next panel or the next work item.
+            const uint8_t *next = panel + (size_t)b1 * INFC_F(BLOCK_BYTES);
+            for (int m = 0; m < M; m += 16, next += 64 * (size_t)(lines * (b1 - b0)))
+                INFC_F(tile_rows)((const uint8_t *)scratch, b1 - b0, x, K, b0, m, M - m < 16 ? M - m : 16, next, m < ahead ? lines : 0, yp + (size_t)m * 16);
         }
     }
 }

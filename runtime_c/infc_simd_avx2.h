@@ -5,6 +5,8 @@
 
 enum {
     INFC_TILE_ROWS = 4,    // rows of activations that share a load of weights
+    INFC_SMALL_TILE_ROWS = 4,  // the same where a panel is read once, as stored
+    INFC_PREFETCH_BYTES = 6144,  // ahead of the block at work while weights come from memory: docs/performance.md
     INFC_GEMM_PANELS = 1,  // panels side by side in a gemm tile: 4 rows x 1 panel fill the 16 registers
     INFC_F32_PANELS = 4,   // panels side by side when few rows leave the fma units waiting for their own results
     INFC_ATTN_QUERIES = 4,  // queries that share a load of keys or values
@@ -222,4 +224,5 @@ INFC_INLINE v16i vdot_step_s8(v16i a, v64b w, const int8_t *x)
     return r;
 }
 INFC_INLINE void infc_prefetch(const void *p) { _mm_prefetch((const char *)p, _MM_HINT_T0); }
+INFC_INLINE void infc_prefetch_weights(const void *p) { _mm_prefetch((const char *)p, _MM_HINT_T0); }
 #endif
