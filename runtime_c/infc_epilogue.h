@@ -41,9 +41,15 @@ INFC_INLINE v16f infc_swiglu(const float *gate, const float *up) { return v16f_m
 // silu(gate) * up of two panels, (2, M, 16) each, quantized to block b of every row of a: (M, K)
 INFC_INLINE void epi_swiglu_q8(const float *gate, const float *up, int M, const infc_q8 *a, int K, int b)
 {
-    for (int m = 0; m < M; m++) {
-        const v16f l = infc_swiglu(gate + 16 * m, up + 16 * m), h = infc_swiglu(gate + 16 * (M + m), up + 16 * (M + m));
-        quantize_q8_block(l, h, a, K, m, b);
+    float h[16][32];
+    for (int m = 0, rows; m < M; m += rows) {
+        rows = M - m < 16 ? M - m : 16;
+        for (int r = 0; r < rows; r++) {
+            const float *g = gate + 16 * (m + r), *u = up + 16 * (m + r);
+            v16f_store(h[r], infc_swiglu(g, u));
+            v16f_store(h[r] + 16, infc_swiglu(g + 16 * M, u + 16 * M));
+        }
+        quantize_q8_rows(h[0], 32, rows, a, K, m, b);
     }
 }
 

@@ -42,6 +42,23 @@ INFC_INLINE void rmsnorm_q8_row(const float *x, const float *w, float eps, int K
     }
 }
 
+// The same of `rows` rows, ldx floats apart, to rows m.. of `a`, which lie in one tile if `a` is tiled.
+INFC_INLINE void rmsnorm_q8_rows(const float *x, size_t ldx, int rows, const float *w, float eps, int K, const infc_q8 *a, int m)
+{
+    float scale[16], y[16][32];
+    for (int r = 0; r < rows; r++) scale[r] = infc_rms_scale(x + r * ldx, eps, K);
+    for (int b = 0; b < K / 32; b++) {
+        const v16f wl = v16f_load(w + 32 * b), wh = v16f_load(w + 32 * b + 16);
+        for (int r = 0; r < rows; r++) {
+            const float *xb = x + r * ldx + 32 * b;
+            const v16f s = v16f_set1(scale[r]);
+            v16f_store(y[r], v16f_mul(v16f_mul(v16f_load(xb), s), wl));
+            v16f_store(y[r] + 16, v16f_mul(v16f_mul(v16f_load(xb + 16), s), wh));
+        }
+        quantize_q8_rows(y[0], 32, rows, a, K, m, b);
+    }
+}
+
 // In two terms: row 2m of `a` as above, and in row 2m + 1 what its rounding lost, quantized in turn.
 INFC_INLINE void rmsnorm_q8x2_row(const float *x, const float *w, float eps, int K, const infc_q8 *a, int m)
 {

@@ -50,6 +50,23 @@ INFC_INLINE void quantize_q8_block(v16f l, v16f h, const infc_q8 *a, int K, int 
     a->ds[i] = d * (float)s;
 }
 
+#if (defined(INFC_ISA_AVX512) || defined(INFC_ISA_AMX)) && !defined(INFC_EMULATE_AVX512)
+#define INFC_SIXTEEN  // sixteen rows at once
+#include "infc_quantize_avx512.h"
+#endif
+
+// x: `rows` rows of 32 floats, ldx apart -> block b of rows m.. of `a`, which lie in one tile if `a` is tiled
+INFC_INLINE void quantize_q8_rows(const float *x, size_t ldx, int rows, const infc_q8 *a, int K, int m, int b)
+{
+#if defined(INFC_SIXTEEN)
+    if (rows == 16 && a->tiled) {
+        quantize_q8_sixteen(x, ldx, a, infc_q8_index(a, K, m, b));
+        return;
+    }
+#endif
+    for (int r = 0; r < rows; r++) quantize_q8_block(v16f_load(x + r * ldx), v16f_load(x + r * ldx + 16), a, K, m + r, b);
+}
+
 // l, h: the 32 values that became block b of row m -> what the rounding lost, x - q d, rounded once
 INFC_INLINE void infc_q8_residual(v16f *l, v16f *h, const infc_q8 *a, int K, int m, int b)
 {

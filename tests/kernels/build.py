@@ -38,6 +38,8 @@ float t_fold_max(const float *x);
 void t_quantize_row(const float *x, int K, const infc_q8 *a, int m);
 void t_rmsnorm(const float *x, const float *w, float eps, int K, float *out);
 void t_rmsnorm_q8(const float *x, const float *w, float eps, int K, const infc_q8 *a, int m);
+void t_quantize_rows(const float *x, size_t ldx, int rows, const infc_q8 *a, int K, int m, int b);
+void t_rmsnorm_q8_rows(const float *x, size_t ldx, int rows, const float *w, float eps, int K, const infc_q8 *a, int m);
 void t_rmsnorm_q8x2(const float *x, const float *w, float eps, int K, const infc_q8 *a, int m);
 void t_store_sum(const float *tile, int M, float *const *out, int n0, int n_valid);
 void t_residual(const float *tile, int M, float *x, int ldx, int n0);

@@ -100,6 +100,14 @@ void t_quantize_row(const float *x, int K, const infc_q8 *a, int m) { quantize_q
 void t_rmsnorm(const float *x, const float *w, float eps, int K, float *out) { rmsnorm_row(x, w, eps, K, out); }
 void t_rmsnorm_q8(const float *x, const float *w, float eps, int K, const infc_q8 *a, int m) { rmsnorm_q8_row(x, w, eps, K, a, m); }
 
+void t_quantize_rows(const float *x, size_t ldx, int rows, const infc_q8 *a, int K, int m, int b)
+{
+    quantize_q8_rows(x, ldx, rows, a, K, m, b);
+}
+void t_rmsnorm_q8_rows(const float *x, size_t ldx, int rows, const float *w, float eps, int K, const infc_q8 *a, int m)
+{
+    rmsnorm_q8_rows(x, ldx, rows, w, eps, K, a, m);
+}
 void t_rmsnorm_q8x2(const float *x, const float *w, float eps, int K, const infc_q8 *a, int m) { rmsnorm_q8x2_row(x, w, eps, K, a, m); }
 void t_store_sum(const float *tile, int M, float *const *out, int n0, int n_valid) { epi_store_sum(tile, M, out, n0, n_valid); }
 void t_residual(const float *tile, int M, float *x, int ldx, int n0) { epi_residual(tile, M, x, ldx, n0); }

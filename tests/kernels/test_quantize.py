@@ -60,10 +60,36 @@ def test_quantize_into_tiles(lib: Any) -> None:
     before = [p.copy() for p in parts]
     for m in range(len(x)):
         lib.t_quantize_row(c(guarded(x[m])), 64, q8, m)
-    rows = [p.swapaxes(1, 2).reshape(-1, *p.shape[1:2], *p.shape[3:]) for p in parts]
-    check([p[: len(x)] for p in rows], x)
+    check([p[: len(x)] for p in rows_of_tiles(parts)], x)
     for got, was in zip(parts, before, strict=True):
         np.testing.assert_array_equal(got[2, :, 1:], was[2, :, 1:])
+
+
+def rows_of_tiles(parts: list[np.ndarray[Any, Any]]) -> list[np.ndarray[Any, Any]]:
+    """The arrays of a tiled q8 buffer as (rows, blocks, ...)."""
+    return [p.swapaxes(1, 2).reshape(-1, *p.shape[1:2], *p.shape[3:]) for p in parts]
+
+
+@pytest.mark.parametrize("rows", [1, 15, 16])
+def test_quantize_many_rows(rows: int, lib: Any) -> None:
+    """Rows of a tile together: ordinary ones, and among them zeros, ties, NaN and infinity."""
+    for x in (np.concatenate([special_rows(64)] * 2)[:rows], random_activations(rows, 64, seed=11)):
+        q8, parts = q8_buffer(32, 64, tiled=True)
+        padded = np.full((rows, 80), np.nan, np.float32)
+        padded[:, :64] = x
+        source = guarded(padded)
+        for b in range(2):
+            lib.t_quantize_rows(c(source[0, 32 * b :]), 80, rows, q8, 64, 16, b)
+        check([p[16 : 16 + rows] for p in rows_of_tiles(parts)], x)
+
+
+@pytest.mark.parametrize("rows", [3, 16])
+def test_rmsnorm_of_many_rows(rows: int, lib: Any) -> None:
+    x, w = random_activations(rows, 96, seed=12), random_activations(1, 96, seed=13)[0]
+    q8, parts = q8_buffer(16, 96, tiled=True)
+    lib.t_rmsnorm_q8_rows(c(guarded(x)), 96, rows, c(guarded(w)), 1e-5, 96, q8, 0)
+    scale = np.array([ref.rms_scale(row, 1e-5) for row in x], np.float32)
+    check([p[:rows] for p in rows_of_tiles(parts)], x * scale[:, None] * w)
 
 
 @pytest.mark.parametrize("k", [1, 15, 16, 17, 64, 576])

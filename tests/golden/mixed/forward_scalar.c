@@ -772,8 +772,13 @@ static void layer_0(pass *p, const uint8_t *w, int layer)
     if (p->M <= SMALL_MAX) {
         for (int m = 0; m < p->M; m++) rmsnorm_q8_row(p->x + (size_t)m * 64, (const float *)(w + 0), 0x1.4f8b58p-17f, 64, &p->attn_norm_q8, m);
     } else {
-        for (int m = infc_share(p->M, p->t, p->T); m < infc_share(p->M, p->t + 1, p->T); m++)
-            rmsnorm_q8_row(p->x + (size_t)m * 64, (const float *)(w + 0), 0x1.4f8b58p-17f, 64, &p->attn_norm_q8, m);
+        // whole tiles of rows
+        const int tiles = (p->M + 15) / 16;
+        for (int i = infc_share(tiles, p->t, p->T); i < infc_share(tiles, p->t + 1, p->T); i++) {
+            const int m = 16 * i, rows = p->M - m < 16 ? p->M - m : 16;
+            rmsnorm_q8_rows(p->x + (size_t)m * 64, 64, rows, (const float *)(w + 0), 0x1.4f8b58p-17f, 64, &p->attn_norm_q8, m);
+        }
+
         infc_barrier(p->team, p->t);
     }
     INFC_PROBE(p, 1);
@@ -793,6 +798,7 @@ static void layer_0(pass *p, const uint8_t *w, int layer)
     } else {
         for (int m = infc_share(p->M, p->t, p->T); m < infc_share(p->M, p->t + 1, p->T); m++)
             quantize_q8_row(p->attn + (size_t)m * 64, 64, &p->attn_q8, m);
+
         infc_barrier(p->team, p->t);
     }
     INFC_PROBE(p, 4);
@@ -809,6 +815,7 @@ static void layer_0(pass *p, const uint8_t *w, int layer)
     } else {
         for (int m = infc_share(p->M, p->t, p->T); m < infc_share(p->M, p->t + 1, p->T); m++)
             rmsnorm_row(p->x + (size_t)m * 64, (const float *)(w + 8832), 0x1.4f8b58p-17f, 64, p->ffn_norm + (size_t)m * 64);
+
         infc_barrier(p->team, p->t);
     }
     INFC_PROBE(p, 6);
@@ -817,8 +824,13 @@ static void layer_0(pass *p, const uint8_t *w, int layer)
     if (p->M <= SMALL_MAX) {
         for (int m = 0; m < p->M; m++) rmsnorm_q8_row(p->x + (size_t)m * 64, (const float *)(w + 8832), 0x1.4f8b58p-17f, 64, &p->ffn_norm_q8, m);
     } else {
-        for (int m = infc_share(p->M, p->t, p->T); m < infc_share(p->M, p->t + 1, p->T); m++)
-            rmsnorm_q8_row(p->x + (size_t)m * 64, (const float *)(w + 8832), 0x1.4f8b58p-17f, 64, &p->ffn_norm_q8, m);
+        // whole tiles of rows
+        const int tiles = (p->M + 15) / 16;
+        for (int i = infc_share(tiles, p->t, p->T); i < infc_share(tiles, p->t + 1, p->T); i++) {
+            const int m = 16 * i, rows = p->M - m < 16 ? p->M - m : 16;
+            rmsnorm_q8_rows(p->x + (size_t)m * 64, 64, rows, (const float *)(w + 8832), 0x1.4f8b58p-17f, 64, &p->ffn_norm_q8, m);
+        }
+
         infc_barrier(p->team, p->t);
     }
     INFC_PROBE(p, 7);
@@ -844,6 +856,7 @@ static void layer_1(pass *p, const uint8_t *w, int layer)
     } else {
         for (int m = infc_share(p->M, p->t, p->T); m < infc_share(p->M, p->t + 1, p->T); m++)
             rmsnorm_row(p->x + (size_t)m * 64, (const float *)(w + 0), 0x1.4f8b58p-17f, 64, p->attn_norm + (size_t)m * 64);
+
         infc_barrier(p->team, p->t);
     }
     INFC_PROBE(p, 10);
@@ -852,8 +865,13 @@ static void layer_1(pass *p, const uint8_t *w, int layer)
     if (p->M <= SMALL_MAX) {
         for (int m = 0; m < p->M; m++) rmsnorm_q8_row(p->x + (size_t)m * 64, (const float *)(w + 0), 0x1.4f8b58p-17f, 64, &p->attn_norm_q8, m);
     } else {
-        for (int m = infc_share(p->M, p->t, p->T); m < infc_share(p->M, p->t + 1, p->T); m++)
-            rmsnorm_q8_row(p->x + (size_t)m * 64, (const float *)(w + 0), 0x1.4f8b58p-17f, 64, &p->attn_norm_q8, m);
+        // whole tiles of rows
+        const int tiles = (p->M + 15) / 16;
+        for (int i = infc_share(tiles, p->t, p->T); i < infc_share(tiles, p->t + 1, p->T); i++) {
+            const int m = 16 * i, rows = p->M - m < 16 ? p->M - m : 16;
+            rmsnorm_q8_rows(p->x + (size_t)m * 64, 64, rows, (const float *)(w + 0), 0x1.4f8b58p-17f, 64, &p->attn_norm_q8, m);
+        }
+
         infc_barrier(p->team, p->t);
     }
     INFC_PROBE(p, 11);
@@ -873,6 +891,7 @@ static void layer_1(pass *p, const uint8_t *w, int layer)
     } else {
         for (int m = infc_share(p->M, p->t, p->T); m < infc_share(p->M, p->t + 1, p->T); m++)
             quantize_q8_row(p->attn + (size_t)m * 64, 64, &p->attn_q8, m);
+
         infc_barrier(p->team, p->t);
     }
     INFC_PROBE(p, 14);
@@ -889,6 +908,7 @@ static void layer_1(pass *p, const uint8_t *w, int layer)
     } else {
         for (int m = infc_share(p->M, p->t, p->T); m < infc_share(p->M, p->t + 1, p->T); m++)
             rmsnorm_row(p->x + (size_t)m * 64, (const float *)(w + 16512), 0x1.4f8b58p-17f, 64, p->ffn_norm + (size_t)m * 64);
+
         infc_barrier(p->team, p->t);
     }
     INFC_PROBE(p, 16);
@@ -897,8 +917,13 @@ static void layer_1(pass *p, const uint8_t *w, int layer)
     if (p->M <= SMALL_MAX) {
         for (int m = 0; m < p->M; m++) rmsnorm_q8_row(p->x + (size_t)m * 64, (const float *)(w + 16512), 0x1.4f8b58p-17f, 64, &p->ffn_norm_q8, m);
     } else {
-        for (int m = infc_share(p->M, p->t, p->T); m < infc_share(p->M, p->t + 1, p->T); m++)
-            rmsnorm_q8_row(p->x + (size_t)m * 64, (const float *)(w + 16512), 0x1.4f8b58p-17f, 64, &p->ffn_norm_q8, m);
+        // whole tiles of rows
+        const int tiles = (p->M + 15) / 16;
+        for (int i = infc_share(tiles, p->t, p->T); i < infc_share(tiles, p->t + 1, p->T); i++) {
+            const int m = 16 * i, rows = p->M - m < 16 ? p->M - m : 16;
+            rmsnorm_q8_rows(p->x + (size_t)m * 64, 64, rows, (const float *)(w + 16512), 0x1.4f8b58p-17f, 64, &p->ffn_norm_q8, m);
+        }
+
         infc_barrier(p->team, p->t);
     }
     INFC_PROBE(p, 17);
@@ -924,6 +949,7 @@ static void layer_2(pass *p, const uint8_t *w, int layer)
     } else {
         for (int m = infc_share(p->M, p->t, p->T); m < infc_share(p->M, p->t + 1, p->T); m++)
             rmsnorm_row(p->x + (size_t)m * 64, (const float *)(w + 0), 0x1.4f8b58p-17f, 64, p->attn_norm + (size_t)m * 64);
+
         infc_barrier(p->team, p->t);
     }
     INFC_PROBE(p, 20);
@@ -932,8 +958,13 @@ static void layer_2(pass *p, const uint8_t *w, int layer)
     if (p->M <= SMALL_MAX) {
         for (int m = 0; m < p->M; m++) rmsnorm_q8_row(p->x + (size_t)m * 64, (const float *)(w + 0), 0x1.4f8b58p-17f, 64, &p->attn_norm_q8, m);
     } else {
-        for (int m = infc_share(p->M, p->t, p->T); m < infc_share(p->M, p->t + 1, p->T); m++)
-            rmsnorm_q8_row(p->x + (size_t)m * 64, (const float *)(w + 0), 0x1.4f8b58p-17f, 64, &p->attn_norm_q8, m);
+        // whole tiles of rows
+        const int tiles = (p->M + 15) / 16;
+        for (int i = infc_share(tiles, p->t, p->T); i < infc_share(tiles, p->t + 1, p->T); i++) {
+            const int m = 16 * i, rows = p->M - m < 16 ? p->M - m : 16;
+            rmsnorm_q8_rows(p->x + (size_t)m * 64, 64, rows, (const float *)(w + 0), 0x1.4f8b58p-17f, 64, &p->attn_norm_q8, m);
+        }
+
         infc_barrier(p->team, p->t);
     }
     INFC_PROBE(p, 21);
@@ -953,6 +984,7 @@ static void layer_2(pass *p, const uint8_t *w, int layer)
     } else {
         for (int m = infc_share(p->M, p->t, p->T); m < infc_share(p->M, p->t + 1, p->T); m++)
             quantize_q8_row(p->attn + (size_t)m * 64, 64, &p->attn_q8, m);
+
         infc_barrier(p->team, p->t);
     }
     INFC_PROBE(p, 24);
@@ -969,6 +1001,7 @@ static void layer_2(pass *p, const uint8_t *w, int layer)
     } else {
         for (int m = infc_share(p->M, p->t, p->T); m < infc_share(p->M, p->t + 1, p->T); m++)
             rmsnorm_row(p->x + (size_t)m * 64, (const float *)(w + 15616), 0x1.4f8b58p-17f, 64, p->ffn_norm + (size_t)m * 64);
+
         infc_barrier(p->team, p->t);
     }
     INFC_PROBE(p, 26);
@@ -977,8 +1010,13 @@ static void layer_2(pass *p, const uint8_t *w, int layer)
     if (p->M <= SMALL_MAX) {
         for (int m = 0; m < p->M; m++) rmsnorm_q8_row(p->x + (size_t)m * 64, (const float *)(w + 15616), 0x1.4f8b58p-17f, 64, &p->ffn_norm_q8, m);
     } else {
-        for (int m = infc_share(p->M, p->t, p->T); m < infc_share(p->M, p->t + 1, p->T); m++)
-            rmsnorm_q8_row(p->x + (size_t)m * 64, (const float *)(w + 15616), 0x1.4f8b58p-17f, 64, &p->ffn_norm_q8, m);
+        // whole tiles of rows
+        const int tiles = (p->M + 15) / 16;
+        for (int i = infc_share(tiles, p->t, p->T); i < infc_share(tiles, p->t + 1, p->T); i++) {
+            const int m = 16 * i, rows = p->M - m < 16 ? p->M - m : 16;
+            rmsnorm_q8_rows(p->x + (size_t)m * 64, 64, rows, (const float *)(w + 15616), 0x1.4f8b58p-17f, 64, &p->ffn_norm_q8, m);
+        }
+
         infc_barrier(p->team, p->t);
     }
     INFC_PROBE(p, 27);

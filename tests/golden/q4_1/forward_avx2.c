@@ -147,11 +147,11 @@ static void attention_q16_q8__avx2_p64__h32_g2(const pass *p, int layer)
                 q16_attention(q, WIDTH, b->kv, b->pages[m], KV_PAGE_BYTES, part, b->pos[m] + 1, rows, HEAD_DIM, GROUP, PAGE_SIZE, o, ldo);
             else
                 q16_attention(q, WIDTH, b->kv, b->pages[m], KV_PAGE_BYTES, part, b->pos[m] + 1, 1, HEAD_DIM, 1, PAGE_SIZE, o, ldo);
-            for (int r = 0; r < rows; r++)
-                for (int i = 0; i < step * HEAD_DIM / 32; i++) {
-                    const float *x = o + r * ldo + 32 * i;
-                    quantize_q8_block(v16f_load(x), v16f_load(x + 16), &p->attn_q8, WIDTH, m + r, head * HEAD_DIM / 32 + i);
-                }
+            for (int r = 0, n; r < rows; r += n) {
+                n = 16 - (m + r) % 16 < rows - r ? 16 - (m + r) % 16 : rows - r;  // what lies in one tile
+                for (int i = 0; i < step * HEAD_DIM / 32; i++)
+                    quantize_q8_rows(o + r * ldo + 32 * i, ldo, n, &p->attn_q8, WIDTH, m + r, head * HEAD_DIM / 32 + i);
+            }
         }
         if (m + rows == p->M) {
             m = -rows;
@@ -339,8 +339,13 @@ static void layer_0(pass *p, const uint8_t *w, int layer)
     if (p->M <= SMALL_MAX) {
         for (int m = 0; m < p->M; m++) rmsnorm_q8_row(p->x + (size_t)m * 64, (const float *)(w + 0), 0x1.4f8b58p-17f, 64, &p->attn_norm_q8, m);
     } else {
-        for (int m = infc_share(p->M, p->t, p->T); m < infc_share(p->M, p->t + 1, p->T); m++)
-            rmsnorm_q8_row(p->x + (size_t)m * 64, (const float *)(w + 0), 0x1.4f8b58p-17f, 64, &p->attn_norm_q8, m);
+        // whole tiles of rows
+        const int tiles = (p->M + 15) / 16;
+        for (int i = infc_share(tiles, p->t, p->T); i < infc_share(tiles, p->t + 1, p->T); i++) {
+            const int m = 16 * i, rows = p->M - m < 16 ? p->M - m : 16;
+            rmsnorm_q8_rows(p->x + (size_t)m * 64, 64, rows, (const float *)(w + 0), 0x1.4f8b58p-17f, 64, &p->attn_norm_q8, m);
+        }
+
         infc_barrier(p->team, p->t);
     }
     INFC_PROBE(p, 1);
@@ -364,8 +369,13 @@ static void layer_0(pass *p, const uint8_t *w, int layer)
     if (p->M <= SMALL_MAX) {
         for (int m = 0; m < p->M; m++) rmsnorm_q8_row(p->x + (size_t)m * 64, (const float *)(w + 15616), 0x1.4f8b58p-17f, 64, &p->ffn_norm_q8, m);
     } else {
-        for (int m = infc_share(p->M, p->t, p->T); m < infc_share(p->M, p->t + 1, p->T); m++)
-            rmsnorm_q8_row(p->x + (size_t)m * 64, (const float *)(w + 15616), 0x1.4f8b58p-17f, 64, &p->ffn_norm_q8, m);
+        // whole tiles of rows
+        const int tiles = (p->M + 15) / 16;
+        for (int i = infc_share(tiles, p->t, p->T); i < infc_share(tiles, p->t + 1, p->T); i++) {
+            const int m = 16 * i, rows = p->M - m < 16 ? p->M - m : 16;
+            rmsnorm_q8_rows(p->x + (size_t)m * 64, 64, rows, (const float *)(w + 15616), 0x1.4f8b58p-17f, 64, &p->ffn_norm_q8, m);
+        }
+
         infc_barrier(p->team, p->t);
     }
     INFC_PROBE(p, 5);
