@@ -36,7 +36,7 @@ def _plan_options(command: Command) -> Command:
     for option in reversed((
         click.option("--target", default="native", metavar="T[,T]", help=f"native, {', '.join(TARGETS)}, or a list for a fat program"),
         click.option("--ctx", type=int, metavar="N", help="positions of one sequence (the model's, at most 4096)"),
-        click.option("--kv", default="q16", metavar="TYPE", help="type of the KV cache: q16 (scaled int16, integer attention) or f16 (f32 attention)"),
+        click.option("--kv", default="q16", metavar="TYPE", help="KV cache: q16 (scaled int16, integer attention) or f16"),
         click.option("--max-seqs", type=int, metavar="N", default=64, show_default=True, help="sequences open at once"),
         click.option("--max-rows", type=int, metavar="N", default=512, show_default=True, help="rows of one forward chunk"),
         click.option("--kv-tokens", type=int, metavar="N", help="positions of all sequences together (4 times --ctx)"),
