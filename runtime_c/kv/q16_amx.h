@@ -1,7 +1,8 @@
 // kv/q16_amx.h: q16 attention of 16 consecutive rows at a time on AMX tiles: the same integers as kv/q16_rows.h, so the same bits.
 //
-// An operand a is split, a = 128 ah + al, into bytes: al in -64..63 for queries, keys and values, in 0..127 for P (whose ah <= 128 is
-// unsigned). A product of two tiles is then 2^14 HH + 2^7 (HL + LH) + LL, four tile products in three accumulators, each exact.
+// An operand a is split, a = 256 ah + al, into bytes: al in -128..127 for queries, keys and values, in 0..255 for P (which is unsigned).
+// A product of two tiles is then 2^16 HH + 2^8 (HL + LH) + LL, four tile products in three accumulators, each exact. Whole bytes, because
+// tiles leave the shifter's port as the narrow one (infc_simd_amx.h), and moving bytes is another port's work.
 // A tile has 64 bytes of the inner index: head_dim (padded with zeros) for scores, the page's 64 positions for values. Its dword i holds
 // bytes of four inner indices, which may be any four as long as both operands agree: here the words of dword i of one half of a
 // vector and of its other half, since those interleave without crossing lanes.
@@ -18,7 +19,7 @@ static const infc_tile_config q16_tiles __attribute__((aligned(64), unused)) = {
 // Bytes of a row of queries or of a column of keys: whole tiles
 INFC_INLINE int q16_padded(int head_dim) { return (head_dim + 63) / 64 * 64; }
 
-// bytes (a.lo, b.lo, a.hi, b.hi) of every dword's words
+// The even bytes of a and the odd ones of b_times_256
 INFC_INLINE __m512i q16_bytes(__m512i a, __m512i b_times_256)
 {
     return _mm512_ternarylogic_epi32(_mm512_set1_epi32(0x00ff00ff), a, b_times_256, 0xca);
@@ -27,10 +28,9 @@ INFC_INLINE __m512i q16_bytes(__m512i a, __m512i b_times_256)
 // 32 words of a and of b -> 64 bytes of their high and of their low parts
 INFC_INLINE void q16_split(const void *a, const void *b, uint8_t *high, uint8_t *low)
 {
-    const __m512i half = _mm512_set1_epi16(64), x = _mm512_add_epi16(v16i_load(a), half), y = _mm512_add_epi16(v16i_load(b), half);
-    v16i_store(high, q16_bytes(_mm512_srai_epi16(x, 7), _mm512_slli_epi16(_mm512_srai_epi16(y, 7), 8)));
-    const __m512i rest = _mm512_and_si512(q16_bytes(x, _mm512_slli_epi16(y, 8)), _mm512_set1_epi8(127));
-    v16i_store(low, _mm512_sub_epi8(rest, _mm512_set1_epi8(64)));
+    const __m512i half = _mm512_set1_epi16(128), x = v16i_load(a), y = v16i_load(b);
+    v16i_store(high, q16_bytes(_mm512_srli_epi16(_mm512_add_epi16(x, half), 8), _mm512_add_epi16(y, half)));
+    v16i_store(low, q16_bytes(x, _mm512_slli_epi16(y, 8)));
 }
 
 // Keys of a page: (4, padded / 4, 16, 4) bytes high, then low; what pads head_dim is left alone
@@ -82,10 +82,12 @@ INFC_INLINE v16f q16_maxima(const v16f *x)
     return v16f_max(_mm512_shuffle_f32x4(c[0], c[1], 0x88), _mm512_shuffle_f32x4(c[0], c[1], 0xdd));
 }
 
-// 2^14 HH + 2^7 X + LL of row i; t: three tiles
+// 2^16 HH + 2^8 X + LL of row i; t: three tiles
 INFC_INLINE v16i q16_joined(const int32_t *t, int i)
 {
-    const __m512i high = _mm512_slli_epi32(v16i_load(t + 16 * i), 14), mixed = _mm512_slli_epi32(v16i_load(t + 256 + 16 * i), 7);
+    const __m512i by1 = _mm512_broadcast_i32x4(_mm_setr_epi8(-1, 0, 1, 2, -1, 4, 5, 6, -1, 8, 9, 10, -1, 12, 13, 14));
+    const __m512i by2 = _mm512_broadcast_i32x4(_mm_setr_epi8(-1, -1, 0, 1, -1, -1, 4, 5, -1, -1, 8, 9, -1, -1, 12, 13));
+    const __m512i high = _mm512_shuffle_epi8(v16i_load(t + 16 * i), by2), mixed = _mm512_shuffle_epi8(v16i_load(t + 256 + 16 * i), by1);
     return v16i_add(v16i_add(high, mixed), v16i_load(t + 512 + 16 * i));
 }
 
@@ -155,8 +157,8 @@ INFC_INLINE void q16_tile_softmax(q16_tile *x, const int32_t *t, const float *dk
         v16f_store(x->l[i], v16f_fma(z, v16f_set1(f[i]), v16f_mul(v16f_load(x->l[i]), v16f_set1(c[i]))));
         const __m512i a = v16i_or(v16i_round(y[0]), v16i_shl16(v16i_round(y[1])));
         const __m512i b = v16i_or(v16i_round(y[2]), v16i_shl16(v16i_round(y[3])));
-        v16i_store(p + 64 * i, q16_bytes(_mm512_srli_epi16(a, 7), _mm512_slli_epi16(b, 1)));
-        v16i_store(p + 1024 + 64 * i, _mm512_and_si512(q16_bytes(a, _mm512_slli_epi16(b, 8)), _mm512_set1_epi8(127)));
+        v16i_store(p + 64 * i, q16_bytes(_mm512_srli_epi16(a, 8), b));
+        v16i_store(p + 1024 + 64 * i, q16_bytes(a, _mm512_slli_epi16(b, 8)));
     }
 }
 
