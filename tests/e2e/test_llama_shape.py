@@ -52,7 +52,7 @@ def test_the_file_has_the_planned_tensors(narrow: Path) -> None:
 
 
 def test_a_vocabulary_of_128256_compiles_and_keeps_its_bits(compiled: Callable[..., Artifact], narrow: Path) -> None:
-    artifact = compiled(narrow, name="narrow", target=",".join(host.runnable()), lto=False)
+    artifact = compiled(narrow, name="narrow", target=",".join(dict.fromkeys(("scalar", host.runnable()[-1]))), lto=False)
     with artifact.load(isa="scalar", threads=1) as model:
         ids = model.tokenize("the weather in the town")
         assert ids[0] == 128_000 and model.detokenize(ids[1:]) == "the weather in the town"
