@@ -1,4 +1,4 @@
-"""Attention over pages: against float64, the same bits on every build, and nothing past the last position matters."""
+"""Attention over pages of f16: against float64, the same bits on every build, and nothing past the last position matters."""
 
 from __future__ import annotations
 
@@ -37,10 +37,8 @@ class Cache:
         group, head_dim = q.shape
         out = poisoned(q.shape)
         q = guarded(q)
-        done = lib.t_attn(
-            c(q), c(self.pool), c(self.pages), self.stride, self.offset, n_pos, head_dim, group, page, c(out)
-        )
-        assert done == 0
+        where = (c(self.pool), c(self.pages), self.stride, self.offset)
+        assert lib.t_f16_attention(c(q), 0, *where, n_pos, 1, head_dim, group, page, c(out), 0) == 1
         return out
 
 
@@ -104,15 +102,15 @@ def test_nan_query_is_nan_and_only_there(lib: Any, oracle: Any) -> None:
 
 @pytest.mark.parametrize(("head_dim", "group", "page"), SHAPES)
 def test_rows_together_equal_rows_alone(head_dim: int, group: int, page: int, lib: Any) -> None:
-    """attn_rows: 4 consecutive positions, with strides, across page boundaries."""
-    rows, width = 4, group * head_dim + 16
+    """6 consecutive positions, of which 4 go together, with strides, across page boundaries."""
+    rows, width = 6, group * head_dim + 16
     for n_pos in (1, 13, page - 2, page, page + 1, 2 * page - 3, 97):
         cache = Cache(head_dim, page, n_pos + rows - 1, seed=n_pos)
         q = poisoned((rows, width))
         q[:, : group * head_dim] = queries(n_pos, rows, group * head_dim)
         out = poisoned((rows, width))
         where = (c(cache.pool), c(cache.pages), cache.stride, cache.offset)
-        assert lib.t_attn_rows(c(q), width, *where, n_pos, head_dim, group, page, c(out), width) == rows
+        assert lib.t_f16_attention(c(q), width, *where, n_pos, rows, head_dim, group, page, c(out), width) == rows
         for r in range(rows):
             alone = cache.attend(lib, q[r, : group * head_dim].reshape(group, head_dim), n_pos + r, page)
             np.testing.assert_array_equal(out[r, : group * head_dim], alone.ravel(), err_msg=f"n_pos={n_pos} row={r}")

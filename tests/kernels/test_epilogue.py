@@ -67,6 +67,13 @@ def test_swiglu(lib: Any, oracle: Any) -> None:
     check(parts, np.concatenate([values, values], axis=1))
 
 
+def panels(x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """One row of a linear layer's tile: panels of 16 values, 48 floats apart, as three rows would leave them."""
+    tile = poisoned((len(x) // 16, 3, 16))
+    tile[:, 0] = x.reshape(-1, 16)
+    return tile
+
+
 def rope_row(head_dim: int, rope_dim: int, seed: int) -> np.ndarray[Any, Any]:
     """(2, head_dim) as infc_forward.h lays it out."""
     angle = np.random.default_rng(seed).uniform(-3, 3, rope_dim // 2)
@@ -99,7 +106,7 @@ def test_rotated_queries(lib: Any) -> None:
     np.testing.assert_array_equal(q[:, 176:], x[:, 48:] * scale)
 
 
-def test_keys_and_values_land_in_their_slot(lib: Any) -> None:
+def test_f16_keys_and_values_land_in_their_slot(lib: Any) -> None:
     head_dim, page = 64, 32
     part = guarded(np.zeros(4 * page * head_dim, np.uint8))
     halves = part.view(np.float16)
@@ -107,9 +114,9 @@ def test_keys_and_values_land_in_their_slot(lib: Any) -> None:
     values = halves[page * head_dim :].reshape(page, head_dim)
     for slot in (0, 15, 16, 31):
         x, v, rope = normal(head_dim, seed=slot), normal(head_dim, seed=slot + 50), rope_row(head_dim, head_dim, slot)
-        for d0 in range(0, head_dim, 16):
-            lib.t_rope_k(c(guarded(x[d0 : d0 + 16])), c(guarded(rope)), head_dim, d0, c(part), page, slot)
-            lib.t_v(c(guarded(v[d0 : d0 + 16])), head_dim, d0, c(part), page, slot)
+        for d0 in range(0, head_dim, 32):
+            lib.t_f16_write_k(c(panels(x[d0 : d0 + 32])), 48, c(guarded(rope)), head_dim, d0, 32, c(part), page, slot)
+            lib.t_f16_write_v(c(panels(v[d0 : d0 + 32])), 48, head_dim, d0, 32, c(part), page, slot)
         np.testing.assert_array_equal(keys[slot // 16, :, slot % 16], rotated(x, rope).astype(np.float16))
         np.testing.assert_array_equal(values[slot], v.astype(np.float16))
     untouched = np.ones(page, bool)
