@@ -46,9 +46,10 @@ static int refuse_host(const infc_cpu_regs *cpu, const infc_backend *b) {
                      infc_cpu_missing(cpu, b->requires_cpu), b->isa, target, strcmp(target, "scalar") ? "avx2,avx512" : "scalar,avx2,avx512");
 }
 
-static int choose_backend(const char *isa, const infc_backend **out) {
+static int choose_backend(const char *isa, const infc_backend **out, uint32_t *features) {
     const infc_program *p = &infc_the_program;
     infc_cpu_regs cpu = infc_cpu_read();
+    *features = infc_cpu_features(&cpu);
     if (p->n_backends < 1) return infc_fail(INFC_EINTERNAL, "this program has no backend");
     for (int32_t i = p->n_backends - 1; i >= 0; i--) {
         const infc_backend *b = &p->backends[i];
@@ -130,7 +131,7 @@ static void populate(void *arg, int thread, int n_threads) {
 }
 
 static int open_model(infc_model *m, const infc_options *options) {
-    int rc = choose_backend(options->isa, &m->backend);  // first of all: no wide instruction may run before it
+    int rc = choose_backend(options->isa, &m->backend, &m->cpu_features);  // first of all: no wide instruction may run before it
     if (rc) return rc;
     m->n_threads = options->threads ? options->threads : infc_default_threads();
     m->ubatch = options->ubatch ? options->ubatch : m->program->max_rows;

@@ -16,6 +16,7 @@
 struct infc_model {
     const infc_program *program;
     const infc_backend *backend;
+    uint32_t cpu_features;        // INFC_CPU_* bits of this host, whatever the backend uses
     infc_blob blob;
     infc_team *team;
     infc_kv kv;

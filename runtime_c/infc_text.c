@@ -12,6 +12,7 @@ int infc_text_open(infc_model *m) {
     if (!m->has_tokenizer) return INFC_OK;  // token ids still work
     const int rc = infc_tokenizer_open(s->data, (size_t)s->size, &m->tokenizer);
     if (rc) return infc_fail(rc, "the tokenizer's tables are damaged: run verify, and compile the program again");
+    infc_tok_use_cpu(&m->tokenizer, m->cpu_features);
     if (m->tokenizer.vocab_size > (uint32_t)m->program->vocab_size)
         return infc_fail(INFC_EFILE, "the tokenizer has %u tokens and the program %d; they belong to different compiles", m->tokenizer.vocab_size,
                          m->program->vocab_size);

@@ -1,27 +1,25 @@
 #include "infc_tokenizer.h"
 
 #include <limits.h>
-#include <stdlib.h>
 #include <string.h>
 
+#include "infc_merge.h"
+#include "infc_program.h"
+
 // The layout of compiler/tokenizer/section.py.
-enum { VERSION = 1, N_HEADER = 12, PREFIX = 16, FLAG_ADD_BOS = 1, FLAG_IGNORE_MERGES = 2, TOKEN_SPECIAL = 1, TOKEN_EOG = 2 };
-enum { H_VOCAB_SIZE, H_N_MERGES, H_FLAGS, H_BOS, H_EOS, H_EOT, H_N_CLASSES, H_N_STAGES, H_MERGE_HOMES, H_WORD_HOMES };
+enum { VERSION = 2, N_HEADER = 12, PREFIX = 16, FLAG_ADD_BOS = 1, TOKEN_SPECIAL = 1, TOKEN_EOG = 2 };
+enum { H_VOCAB_SIZE, H_N_MERGES, H_FLAGS, H_BOS, H_EOS, H_EOT, H_N_CLASSES, H_N_STAGES, H_MERGE_HOMES, H_WORD_HOMES,
+       H_SHORT_HOMES, H_LONGEST_WORD };
 enum {
     T_TOKEN_OFFSETS, T_TOKEN_BYTES, T_TOKEN_FLAGS, T_BYTE_IDS, T_MERGE_SLOTS, T_MERGE_IDS, T_WORD_SLOTS, T_CLASS_STAGE1,
-    T_CLASS_STAGE2, T_SPLIT_STATES, T_SPLIT_ROWS, T_ADDED_ALL, T_ADDED_USER, N_TABLES
+    T_CLASS_STAGE2, T_SPLIT_STATES, T_SPLIT_ROWS, T_ADDED_ALL, T_ADDED_USER,
+    T_SHORT_SLOTS, T_JOINS, T_SCAN, N_TABLES
 };
 
 #define NONE UINT32_MAX
-#define NO_MERGE UINT32_MAX
 #define EMPTY_SLOT UINT64_MAX
-#define FIBONACCI UINT64_C(0x9E3779B97F4A7C15)
-#define FNV_BASIS UINT64_C(0xCBF29CE484222325)
-#define FNV_PRIME UINT64_C(0x100000001B3)
 
-enum { MAX_VOCAB = 1 << 20, RANK_BITS = 24, ID_BITS = 20 };
-// A word of up to SHORT symbols is merged by scanning for the best pair, a longer one with a heap.
-enum { SHORT = 64 };
+enum { MAX_VOCAB = 1 << 20, SLOT = sizeof(infc_word_slot) };
 
 typedef struct table {
     const uint8_t *at;
@@ -76,11 +74,12 @@ int infc_tokenizer_open(const uint8_t *section, size_t size, infc_tokenizer *t) 
         s[i] = (table){section + offset, (size_t)bytes};
     }
     uint32_t n = h[H_VOCAB_SIZE];
-    size_t merge_slots = s[T_MERGE_SLOTS].size / 8, word_slots = s[T_WORD_SLOTS].size / 4;
+    size_t merge_slots = s[T_MERGE_SLOTS].size / 8, word_slots = s[T_WORD_SLOTS].size / 4, short_slots = s[T_SHORT_SLOTS].size / SLOT;
     if (n == 0 || n > MAX_VOCAB || s[T_TOKEN_OFFSETS].size != ((size_t)n + 1) * 4 || s[T_TOKEN_FLAGS].size != n ||
         s[T_TOKEN_BYTES].size >= NONE || s[T_BYTE_IDS].size != 1024 || s[T_MERGE_IDS].size != (size_t)h[H_N_MERGES] * 4 ||
         s[T_MERGE_SLOTS].size % 8 || s[T_WORD_SLOTS].size % 4 || h[H_MERGE_HOMES] >= merge_slots || merge_slots >= NONE ||
-        word_slots >= NONE || h[H_WORD_HOMES] > word_slots)
+        word_slots >= NONE || h[H_WORD_HOMES] >= word_slots || short_slots * SLOT != s[T_SHORT_SLOTS].size || short_slots >= NONE ||
+        h[H_SHORT_HOMES] >= short_slots || s[T_JOINS].size != 256 * 32)
         return INFC_EFILE;
     for (int i = H_BOS; i <= H_EOT; i++)
         if (h[i] != NONE && h[i] >= n) return INFC_EFILE;
@@ -94,7 +93,6 @@ int infc_tokenizer_open(const uint8_t *section, size_t size, infc_tokenizer *t) 
     t->eos = id_or_none(h[H_EOS]);
     t->eot = id_or_none(h[H_EOT]);
     t->add_bos = (h[H_FLAGS] & FLAG_ADD_BOS) != 0;
-    t->ignore_merges = (h[H_FLAGS] & FLAG_IGNORE_MERGES) != 0;
     t->n_token_bytes = (uint32_t)s[T_TOKEN_BYTES].size;
     t->token_offsets = (const uint32_t *)(const void *)s[T_TOKEN_OFFSETS].at;
     t->token_bytes = s[T_TOKEN_BYTES].at;
@@ -103,12 +101,18 @@ int infc_tokenizer_open(const uint8_t *section, size_t size, infc_tokenizer *t) 
     t->merge_slots = (const uint64_t *)(const void *)s[T_MERGE_SLOTS].at;
     t->merge_ids = (const uint32_t *)(const void *)s[T_MERGE_IDS].at;
     t->word_slots = (const uint32_t *)(const void *)s[T_WORD_SLOTS].at;
-    // Both searches walk forward until an empty slot.
-    if (t->merge_slots[merge_slots - 1] != EMPTY_SLOT) return INFC_EFILE;
-    if (t->ignore_merges && (t->word_homes == word_slots || t->word_slots[word_slots - 1] != NONE)) return INFC_EFILE;
+    t->longest_word = h[H_LONGEST_WORD];
+    t->words.slots = (const infc_word_slot *)(const void *)s[T_SHORT_SLOTS].at;
+    t->words.n_homes = h[H_SHORT_HOMES];
+    t->joins = s[T_JOINS].at;
+    // The searches walk forward until an empty slot.
+    if (t->merge_slots[merge_slots - 1] != EMPTY_SLOT || t->word_slots[word_slots - 1] != NONE ||
+        t->words.slots[short_slots - 1].high >> 32 != 0)
+        return INFC_EFILE;
     for (int b = 0; b < 256; b++)
         if (t->byte_ids[b] != NONE && t->byte_ids[b] >= n) return INFC_EFILE;
     if (open_added(&t->added_all, s[T_ADDED_ALL], n) || open_added(&t->added_user, s[T_ADDED_USER], n)) return INFC_EFILE;
+    if (infc_scan_open(&t->scan, s[T_SCAN].at, s[T_SCAN].size)) return INFC_EFILE;
     return infc_pretok_open(&t->pretok, h[H_N_CLASSES], h[H_N_STAGES], (const uint32_t *)(const void *)s[T_SPLIT_STATES].at,
                             s[T_SPLIT_STATES].size, (const uint16_t *)(const void *)s[T_CLASS_STAGE1].at, s[T_CLASS_STAGE1].size,
                             s[T_CLASS_STAGE2].at, s[T_CLASS_STAGE2].size, (const uint16_t *)(const void *)s[T_SPLIT_ROWS].at,
@@ -122,144 +126,6 @@ const uint8_t *infc_tok_bytes(const infc_tokenizer *t, int32_t id, size_t *size)
     if (begin > end || end > t->n_token_bytes) return t->token_bytes;  // a damaged section: an empty token
     *size = end - begin;
     return t->token_bytes + begin;
-}
-
-// ---- merging ---------------------------------------------------------------------------------------------------------------
-
-// Rank of the merge of two tokens, NO_MERGE if there is none.
-static inline uint32_t rank_of(const infc_tokenizer *t, uint32_t left, uint32_t right) {
-    uint64_t key = (uint64_t)left << ID_BITS | right;
-    uint64_t home = ((key * FIBONACCI >> 32) * t->merge_homes) >> 32;
-    for (const uint64_t *s = t->merge_slots + home; *s != EMPTY_SLOT; s++) {
-        if (*s >> RANK_BITS == key) {
-            uint32_t rank = *s & ((1u << RANK_BITS) - 1);
-            return rank < t->n_merges && t->merge_ids[rank] < t->vocab_size ? rank : NO_MERGE;
-        }
-    }
-    return NO_MERGE;
-}
-
-// The token whose bytes are the whole word, NONE if there is none.
-static uint32_t word_token(const infc_tokenizer *t, const uint8_t *word, size_t size) {
-    uint64_t hash = FNV_BASIS;
-    for (size_t i = 0; i < size; i++) hash = (hash ^ word[i]) * FNV_PRIME;
-    uint64_t home = ((hash * FIBONACCI >> 32) * t->word_homes) >> 32;
-    for (const uint32_t *s = t->word_slots + home; *s != NONE; s++) {
-        size_t n;
-        const uint8_t *bytes = *s < t->vocab_size ? infc_tok_bytes(t, (int32_t)*s, &n) : NULL;
-        if (bytes && n == size && memcmp(bytes, word, size) == 0) return *s;
-    }
-    return NONE;
-}
-
-static void merge_short(const infc_tokenizer *t, uint32_t *ids, size_t n, infc_ids *out) {
-    uint32_t ranks[SHORT];  // of the pair (i, i + 1)
-    for (size_t i = 0; i + 1 < n; i++) ranks[i] = rank_of(t, ids[i], ids[i + 1]);
-    while (n > 1) {
-        size_t best = 0;
-        for (size_t i = 1; i + 1 < n; i++)
-            if (ranks[i] < ranks[best]) best = i;
-        if (ranks[best] == NO_MERGE) break;
-        ids[best] = t->merge_ids[ranks[best]];
-        n--;
-        memmove(ids + best + 1, ids + best + 2, (n - best - 1) * sizeof *ids);
-        if (best + 1 < n) {
-            memmove(ranks + best + 1, ranks + best + 2, (n - best - 2) * sizeof *ranks);
-            ranks[best] = rank_of(t, ids[best], ids[best + 1]);
-        }
-        if (best > 0) ranks[best - 1] = rank_of(t, ids[best - 1], ids[best]);
-    }
-    for (size_t i = 0; i < n; i++) infc_ids_put(out, ids[i]);
-}
-
-// Pairs waiting to be merged, rank << 32 | position of the left symbol: the least is the next merge.
-typedef struct heap {
-    uint64_t *items;
-    size_t n;
-} heap;
-
-static void heap_push(heap *h, uint64_t item) {
-    size_t i = h->n++;
-    for (; i > 0 && h->items[(i - 1) / 2] > item; i = (i - 1) / 2) h->items[i] = h->items[(i - 1) / 2];
-    h->items[i] = item;
-}
-
-static uint64_t heap_pop(heap *h) {
-    uint64_t top = h->items[0], item = h->items[--h->n];
-    size_t i = 0;
-    for (size_t child = 1; child < h->n; child = 2 * i + 1) {
-        if (child + 1 < h->n && h->items[child + 1] < h->items[child]) child++;
-        if (h->items[child] >= item) break;
-        h->items[i] = h->items[child];
-        i = child;
-    }
-    h->items[i] = item;
-    return top;
-}
-
-typedef struct symbol {
-    uint32_t id, rank, previous, next;  // rank of the pair with next; positions, NONE at the ends
-} symbol;
-
-static void pair_up(const infc_tokenizer *t, symbol *s, uint32_t at, heap *h) {
-    s[at].rank = s[at].next == NONE ? NO_MERGE : rank_of(t, s[at].id, s[s[at].next].id);
-    if (s[at].rank != NO_MERGE) heap_push(h, (uint64_t)s[at].rank << 32 | at);
-}
-
-static int merge_long(const infc_tokenizer *t, const uint8_t *word, size_t size, infc_ids *out) {
-    if (size >= NONE) return INFC_ELIMIT;
-    // A merge takes one pair from the heap and adds at most two: never over 2 * size in it.
-    symbol *s = malloc(size * sizeof *s);
-    heap h = {malloc(2 * size * sizeof *h.items), 0};
-    if (!s || !h.items) {
-        free(s);
-        free(h.items);
-        return INFC_ENOMEM;
-    }
-    uint32_t n = 0;
-    for (size_t i = 0; i < size; i++) {
-        uint32_t id = t->byte_ids[word[i]];
-        if (id == NONE) continue;
-        s[n] = (symbol){id, NO_MERGE, n ? n - 1 : NONE, n + 1};
-        n++;
-    }
-    if (n) s[n - 1].next = NONE;
-    for (uint32_t i = 0; i < n; i++) pair_up(t, s, i, &h);
-    while (h.n) {
-        uint64_t item = heap_pop(&h);
-        uint32_t at = (uint32_t)item, rank = (uint32_t)(item >> 32);
-        if (s[at].rank != rank) continue;  // the pair has changed since
-        uint32_t gone = s[at].next;
-        s[at].id = t->merge_ids[rank];
-        s[at].next = s[gone].next;
-        s[gone].rank = NO_MERGE;
-        if (s[at].next != NONE) s[s[at].next].previous = at;
-        pair_up(t, s, at, &h);
-        if (s[at].previous != NONE) pair_up(t, s, s[at].previous, &h);
-    }
-    for (uint32_t i = 0; i < n; i = s[i].next) infc_ids_put(out, s[i].id);
-    free(s);
-    free(h.items);
-    return 0;
-}
-
-static int encode_word(const infc_tokenizer *t, const uint8_t *word, size_t size, infc_ids *out) {
-    if (t->ignore_merges) {
-        uint32_t id = word_token(t, word, size);
-        if (id != NONE) {
-            infc_ids_put(out, id);
-            return 0;
-        }
-    }
-    if (size > SHORT) return merge_long(t, word, size, out);
-    uint32_t ids[SHORT];
-    size_t n = 0;
-    for (size_t i = 0; i < size; i++) {
-        ids[n] = t->byte_ids[word[i]];
-        n += ids[n] != NONE;
-    }
-    merge_short(t, ids, n, out);
-    return 0;
 }
 
 // ---- text to tokens --------------------------------------------------------------------------------------------------------
@@ -295,24 +161,65 @@ int32_t infc_tok_find_added(const infc_tokenizer *t, int special, const uint8_t 
     return found;
 }
 
-static int encode_plain(const infc_tokenizer *t, const uint8_t *text, size_t size, infc_ids *out) {
+// Text without added tokens. isa is a constant at each call, so that the scan is inlined as its own ISA has it.
+__attribute__((always_inline)) static inline int encode_words(infc_scan_isa isa, const infc_tokenizer *t, const uint8_t *text, size_t size,
+                                                              infc_merge_cache *cache, infc_ids *out) {
     infc_pretok_cursor c;
     infc_pretok_start(&c, size);
-    while (c.at < size) {
-        size_t begin = infc_pretok_next(&t->pretok, &c, text);
-        int error = encode_word(t, text + begin, c.at - begin, out);
+    for (size_t at = 0; at < size; at = c.at) {
+        c.at = infc_scan_word(isa, &t->scan, text, at, size);
+        if (c.at == at) infc_pretok_next(&t->pretok, &c, text);
+        const size_t n = c.at - at, left = size - at;
+        if (n <= INFC_WORD_SHORT) {
+            const infc_word_slot key = left < INFC_WORD_LOAD ? infc_word_key_at_end(text + at, n) : infc_word_key(text + at, n);
+            const uint32_t id = infc_word_find(&t->words, key, 0);
+            if (id < t->vocab_size) {
+                infc_ids_put(out, id);
+                continue;
+            }
+        }
+        const int error = infc_merge_word(t, cache, text + at, n, left, out);
         if (error) return error;
     }
     return 0;
 }
 
+#if INFC_SCAN_WIDE
+__attribute__((target("avx2"))) static int encode_avx2(const infc_tokenizer *t, const uint8_t *text, size_t size, infc_merge_cache *cache,
+                                                       infc_ids *out) {
+    return encode_words(INFC_SCAN_AVX2, t, text, size, cache, out);
+}
+
+__attribute__((target("avx512f,avx512bw"))) static int encode_avx512(const infc_tokenizer *t, const uint8_t *text, size_t size,
+                                                                     infc_merge_cache *cache, infc_ids *out) {
+    return encode_words(INFC_SCAN_AVX512, t, text, size, cache, out);
+}
+#endif
+
+static int encode_plain(const infc_tokenizer *t, const uint8_t *text, size_t size, infc_merge_cache *cache, infc_ids *out) {
+#if INFC_SCAN_WIDE
+    if (t->isa == INFC_SCAN_AVX512) return encode_avx512(t, text, size, cache, out);
+    if (t->isa == INFC_SCAN_AVX2) return encode_avx2(t, text, size, cache, out);
+#endif
+    return encode_words(INFC_SCAN_SCALAR, t, text, size, cache, out);
+}
+
+void infc_tok_use_cpu(infc_tokenizer *t, uint32_t features) {
+    t->isa = INFC_SCAN_SCALAR;
+    if (!INFC_SCAN_WIDE) return;
+    if (features & INFC_CPU_AVX2) t->isa = INFC_SCAN_AVX2;
+    if (features & INFC_CPU_AVX512) t->isa = INFC_SCAN_AVX512;
+}
+
 int infc_tok_encode(const infc_tokenizer *t, const uint8_t *text, size_t size, uint32_t flags, infc_ids *out) {
     if (flags & INFC_TOKENIZE_BOS && t->add_bos && t->bos != INFC_TOKEN_NONE) infc_ids_put(out, (uint32_t)t->bos);
     size_t at = 0, begin = 0, end = 0;
+    infc_merge_cache cache;  // on the stack: nothing to share between threads, nothing to free
+    cache.ready = 0;
     while (at < size) {
         int32_t id = infc_tok_find_added(t, (flags & INFC_TOKENIZE_SPECIAL) != 0, text, at, size, &begin, &end);
         if (id == INFC_TOKEN_NONE) begin = end = size;
-        int error = encode_plain(t, text + at, begin - at, out);
+        int error = encode_plain(t, text + at, begin - at, &cache, out);
         if (error) return error;
         if (id != INFC_TOKEN_NONE) infc_ids_put(out, (uint32_t)id);
         at = end;

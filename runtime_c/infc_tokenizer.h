@@ -10,6 +10,8 @@
 
 #include "infc.h"
 #include "infc_pretok.h"
+#include "infc_scan.h"
+#include "infc_words.h"
 
 enum { INFC_TOKEN_NONE = -1 };
 
@@ -24,9 +26,9 @@ typedef struct infc_added {
 } infc_added;
 
 typedef struct infc_tokenizer {
-    uint32_t vocab_size, n_merges, merge_homes, n_merge_slots, word_homes, n_word_slots;
+    uint32_t vocab_size, n_merges, merge_homes, n_merge_slots, word_homes, n_word_slots, longest_word;
     int32_t bos, eos, eot;  // INFC_TOKEN_NONE if the model has none
-    int add_bos, ignore_merges;
+    int add_bos;
     uint32_t n_token_bytes;
     const uint32_t *token_offsets;  // (vocab_size + 1) into token_bytes
     const uint8_t *token_bytes;
@@ -34,8 +36,12 @@ typedef struct infc_tokenizer {
     const uint32_t *byte_ids;     // (256) or ~0
     const uint64_t *merge_slots;  // (n_merge_slots) left << 44 | right << 24 | rank
     const uint32_t *merge_ids;    // (n_merges) what a merge makes
-    const uint32_t *word_slots;   // (n_word_slots) tokens by hash of their bytes
+    const uint32_t *word_slots;   // (n_word_slots) tokens of over 12 bytes by hash of their bytes
+    const uint8_t *joins;         // (256, 32) bit b & 7 of [a, b >> 3]: a merge may join a word's bytes a and b
+    infc_words words;             // tokens of up to 12 bytes
     infc_pretok pretok;
+    infc_scan scan;
+    infc_scan_isa isa;  // which twins of infc_scan.h run; scalar after open
     infc_added added_all, added_user;
 } infc_tokenizer;
 
@@ -54,8 +60,12 @@ static inline void infc_ids_put(infc_ids *out, uint32_t id) {
 // The large tables are checked where they are used: no content of the section makes a read out of bounds.
 int infc_tokenizer_open(const uint8_t *section, size_t size, infc_tokenizer *out);
 
+// Lets the tokenizer run wide code: features are the INFC_CPU_* bits that this CPU has. The tokens are the same with any.
+void infc_tok_use_cpu(infc_tokenizer *t, uint32_t features);
+
 // Appends the tokens of text. flags: INFC_TOKENIZE_SPECIAL, INFC_TOKENIZE_BOS; user-defined tokens are always recognised.
-// 0, INFC_ENOMEM, or INFC_EFILE for a damaged table. O(n log n) for any text; memory only for words of over 64 bytes.
+// 0, INFC_ENOMEM, or INFC_EFILE for a damaged table. O(n log n) for any text. About 80 KB of stack; memory only for words of which
+// over 512 bytes hold together, 32 bytes for each of those, until they are merged.
 int infc_tok_encode(const infc_tokenizer *t, const uint8_t *text, size_t size, uint32_t flags, infc_ids *out);
 
 // The next added token in text[from, size): its id and *begin, *end; INFC_TOKEN_NONE if there is none. special: 1 to look for

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from infc.errors import InputError
-from infc.tokenizer import bpe
+from infc.tokenizer import bpe, words
 from infc.tokenizer.added import automaton
 from infc.tokenizer.pretokenizers import compile_splits, pretokenizer
 from infc.tokenizer.section import (
@@ -50,9 +50,10 @@ def compile_tokenizer(kv: Mapping[str, Any], vocab_size: int) -> bytes:
         raise InputError("G71", "tokens take 4 GiB or more", f"key: {_PREFIX}tokens")
     pairs, made = bpe.parse_merges(_merges(kv), ids)
     merge_homes, merge_slots = bpe.merge_table(pairs)
-    word_homes, word_slots = 0, np.zeros(0, np.uint32)
-    if pre.ignore_merges:
-        word_homes, word_slots = bpe.word_table({b: i for i, t in enumerate(tokens) if types[i] == _NORMAL and (b := bpe.token_bytes(t))})
+    byte_ids = bpe.byte_ids(ids)
+    short, by_merging, long = _words(tokens, types, byte_ids, (pairs, made), pre.ignore_merges)
+    short_homes, short_slots = words.short_word_table(short, by_merging)
+    word_homes, word_slots = bpe.word_table(long)
     special, eog, user = _marks(kv, tokens, types)
     token_flags = np.zeros(len(tokens), np.uint8)
     token_flags[special] |= TOKEN_SPECIAL
@@ -67,13 +68,13 @@ def compile_tokenizer(kv: Mapping[str, Any], vocab_size: int) -> bytes:
         "flags": FLAG_ADD_BOS * add_bos | FLAG_IGNORE_MERGES * pre.ignore_merges,
         "bos": bos, "eos": _special_id(kv, "eos", len(tokens)), "eot": _special_id(kv, "eot", len(tokens)),
         "n_classes": splits.n_classes, "n_stages": len(splits.dfas),
-        "merge_slots": merge_homes, "word_slots": word_homes, "reserved0": 0, "reserved1": 0,
+        "merge_slots": merge_homes, "word_slots": word_homes, "short_slots": short_homes, "longest_word": max(map(len, long), default=0),
     }  # fmt: skip
     tables: dict[str, np.ndarray | bytes] = {
         "token_offsets": offsets.astype(np.uint32),
         "token_bytes": b"".join(raw),
         "token_flags": token_flags,
-        "byte_ids": bpe.byte_ids(ids),
+        "byte_ids": byte_ids,
         "merge_slots": merge_slots,
         "merge_ids": made,
         "word_slots": word_slots,
@@ -83,6 +84,9 @@ def compile_tokenizer(kv: Mapping[str, Any], vocab_size: int) -> bytes:
         "split_rows": np.concatenate([d.reshape(-1) for d in splits.dfas]),
         "added_all": automaton(added),
         "added_user": automaton({text: i for text, i in added.items() if i in set(user)}),
+        "short_slots": short_slots,
+        "joins": words.joins(tokens, byte_ids, pairs),
+        "scan": splits.scan,
     }
     return pack(header, tables)
 
@@ -119,6 +123,24 @@ def _raw(text: str, token_type: int) -> bytes:
     """What a token writes: added tokens are text as it is, ordinary ones are in GPT-2's alphabet."""
     decoded = bpe.token_bytes(text) if token_type == _NORMAL else None
     return text.encode("utf-8", "surrogatepass") if decoded is None else decoded
+
+
+def _words(
+    tokens: list[str], types: np.ndarray, byte_ids: np.ndarray, merges: tuple[np.ndarray, np.ndarray], ignore_merges: bool
+) -> tuple[dict[bytes, int], np.ndarray, dict[bytes, int]]:
+    """(short words, whether merging makes each of them too, long words): bytes -> token, for words that are one token.
+
+    Those are what merging makes one token of, and with ``ignore_merges`` every ordinary token. Of equal tokens the last, as in HF.
+    """
+    whole = {b: i for i, t in enumerate(tokens) if types[i] == _NORMAL and (b := bpe.token_bytes(t))}
+    merged = words.merged_whole(list(whole), byte_ids, *merges).tolist()
+    if not ignore_merges:
+        whole = {b: m for b, m in zip(whole, merged, strict=True) if m != NONE}
+    by_merging = [i == m for i, m in zip(whole.values(), merged, strict=True)] if ignore_merges else [True] * len(whole)
+    is_short = [len(b) <= words.SHORT_WORD for b in whole]
+    short = {b: i for (b, i), s in zip(whole.items(), is_short, strict=True) if s}
+    long = {b: i for (b, i), s in zip(whole.items(), is_short, strict=True) if not s}
+    return short, np.array(by_merging, bool)[is_short], long
 
 
 def _special_id(kv: Mapping[str, Any], name: str, n: int) -> int:

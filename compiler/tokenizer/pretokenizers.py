@@ -17,6 +17,7 @@ from infc.errors import InputError
 from infc.tokenizer.charset import CODE_POINTS, partition
 from infc.tokenizer.dfa import Dfa, char_sets, cut_before, determinize
 from infc.tokenizer.regex import Chars, parse
+from infc.tokenizer.scan import scan_table
 
 _BLOCK = 256  # code points a block of the second stage holds; infc_pretok.h has the same number
 
@@ -57,6 +58,7 @@ class SplitTables:
     stage1: np.ndarray  # uint16 (0x1100,)
     stage2: np.ndarray  # uint8 (n_blocks * 256,)
     dfas: tuple[np.ndarray, ...]  # uint16 (n_states, n_classes + 1) each
+    scan: np.ndarray  # uint8: see scan.py
 
 
 def pretokenizer(name: object) -> Pretokenizer:
@@ -90,11 +92,13 @@ def compile_splits(patterns: tuple[str, ...]) -> SplitTables:
     per_point = np.repeat(np.array(classes, np.uint8), lengths).reshape(-1, _BLOCK)
     blocks: dict[bytes, int] = {}
     stage1 = [blocks.setdefault(row.tobytes(), len(blocks)) for row in per_point]
+    rows = tuple(np.array([[t << 1 | m for t, m in row] for row in d.rows], np.uint16) for d in dfas)
     return SplitTables(
         n_classes,
         np.array(stage1, np.uint16),
         np.frombuffer(b"".join(blocks), np.uint8),
-        tuple(np.array([[t << 1 | m for t, m in row] for row in d.rows], np.uint16) for d in dfas),
+        rows,
+        scan_table(rows, per_point[0, :128]),
     )
 
 

@@ -12,12 +12,12 @@ from collections.abc import Mapping
 import numpy as np
 
 MAGIC = b"INFCTOK1"
-VERSION = 1
+VERSION = 2
 NONE = 0xFFFFFFFF
 
 HEADER = (
     "vocab_size", "n_merges", "flags", "bos", "eos", "eot", "n_classes", "n_stages",
-    "merge_slots", "word_slots", "reserved0", "reserved1",
+    "merge_slots", "word_slots", "short_slots", "longest_word",
 )  # fmt: skip
 FLAG_ADD_BOS, FLAG_IGNORE_MERGES = 1, 2
 
@@ -28,13 +28,16 @@ TABLES = (
     "byte_ids",  # u32 (256): the token of a single byte, or NONE
     "merge_slots",  # u64 (home slots + overflow + 1): left << 44 | right << 24 | rank; all ones: empty; the last is empty
     "merge_ids",  # u32 (n_merges): the token that a merge makes
-    "word_slots",  # u32 (home slots + overflow + 1): tokens by hash of their bytes; NONE: empty. Only with ignore_merges
+    "word_slots",  # u32 (home slots + overflow + 1): long words by hash of their bytes; NONE: empty
     "class_stage1",  # u16 (0x1100)
     "class_stage2",  # u8
     "split_states",  # u32 (n_stages): states of each stage's automaton
     "split_rows",  # u16: the stages' rows one after another, n_classes + 1 entries a row
     "added_all",  # an added-token automaton, see added.py: tokens found when special tokens are recognised
     "added_user",  # the same for those found always
+    "short_slots",  # 16 bytes each (home slots + overflow + 1): short words that are one token, see words.py; the last is empty
+    "joins",  # u8 (256, 32): bits of pairs of bytes that some merge can join
+    "scan",  # u8: the short way through the split's automaton, see scan.py; without pairs for several splits
 )
 TOKEN_SPECIAL, TOKEN_EOG = 1, 2
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from infc.tokenizer import compile_tokenizer, reduce_chat
-from tests.unit.tokenizer_support import SOURCES, WARNINGS, P, runtime_c, synthetic_kv
+from tests.unit.tokenizer_support import CPUS, SOURCES, WARNINGS, P, host_isas, runtime_c, synthetic_kv
 
 
 @pytest.mark.parametrize("cc", ["gcc", "clang"])
@@ -31,7 +31,7 @@ def test_random_text_and_damaged_sections(pre: str, tmp_path: Path) -> None:
     sanitize = ("-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-D_POSIX_C_SOURCE=200809L")
     sources = [str(Path(__file__).with_name("tokenizer_fuzz.c")), *(str(runtime_c() / s) for s in SOURCES)]
     subprocess.run(["gcc", *WARNINGS, *sanitize, "-I", str(runtime_c()), *sources, "-o", str(program)], check=True)
-    done = subprocess.run([program, section, chat, "1500"], capture_output=True, text=True, check=False)
+    done = subprocess.run([program, section, chat, "1500", str(CPUS[host_isas()[-1]])], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     opened = int(done.stdout.split()[0])
     assert opened > 200  # most damage is in tables that are only read later

@@ -1,5 +1,5 @@
 // Exercises the tokenizer's C code under sanitizers: random text through a good section, then through damaged copies of it.
-// Usage: tokenizer_fuzz SECTION CHAT ROUNDS. Exit 0: nothing wrong; 1: a wrong result; a sanitizer ends the process itself.
+// Usage: tokenizer_fuzz SECTION CHAT ROUNDS FEATURES (INFC_CPU_* bits that may be used). Exit 0: nothing wrong; 1: a wrong result; a sanitizer ends the process itself.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,6 +21,8 @@ static uint8_t *block(size_t size) {
     if (posix_memalign(&p, 64, size)) exit(2);
     return p;
 }
+
+static uint32_t features;
 
 static uint8_t *load(const char *path, size_t *size) {
     FILE *f = fopen(path, "rb");
@@ -54,8 +56,9 @@ static uint8_t *random_text(size_t *size) {
     return exact;
 }
 
-static int use(const infc_tokenizer *t, const infc_chat *chat, int whole) {
+static int use(infc_tokenizer *t, const infc_chat *chat, int whole) {
     size_t size, length;
+    infc_tok_use_cpu(t, features & rnd(4));
     uint8_t *text = random_text(&size);
     uint32_t flags = rnd(4);
     int wrong = 0, n = infc_tok_tokenize(t, text, size, flags, NULL, 0);
@@ -96,7 +99,8 @@ static int use(const infc_tokenizer *t, const infc_chat *chat, int whole) {
 }
 
 int main(int argc, char **argv) {
-    if (argc != 4) return 2;
+    if (argc != 5) return 2;
+    features = (uint32_t)atoi(argv[4]);
     size_t size, chat_size;
     uint8_t *section = load(argv[1], &size), *chat_section = load(argv[2], &chat_size);
     infc_tokenizer t;

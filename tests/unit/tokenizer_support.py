@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import subprocess
 from collections.abc import Callable
 from functools import cache
@@ -23,7 +24,9 @@ from tests.models.tiny import CHATML, vocabulary
 P = "tokenizer.ggml."
 SPECIAL, BOS = 1, 2
 EINPUT, ELIMIT, ENOMEM, EFILE = -1, -2, -4, -5
-SOURCES = ("infc_pretok.c", "infc_tokenizer.c", "infc_chat.c")
+SOURCES = ("infc_pretok.c", "infc_scan.c", "infc_merge.c", "infc_tokenizer.c", "infc_chat.c")
+# infc_program.h: the CPU features that code may use.
+CPUS = {"scalar": 0, "avx2": 1, "avx512": 3}
 WARNINGS = ("-std=c11", "-Wall", "-Wextra", "-Werror")
 
 _CDEF = """
@@ -31,6 +34,7 @@ typedef struct { uint32_t n; unsigned char pending[4]; } infc_decoder;
 typedef struct { const char *role; const char *content; size_t size; } infc_message;
 typedef struct { int32_t *ids; size_t cap, n; } infc_ids;
 int infc_tokenizer_open(const uint8_t *section, size_t size, void *out);
+void infc_tok_use_cpu(void *t, uint32_t features);
 int infc_tok_tokenize(const void *t, const uint8_t *text, size_t size, uint32_t flags, int32_t *ids, size_t cap);
 int infc_tok_detokenize(const void *t, const int32_t *ids, size_t n, int special, uint8_t *out, size_t cap);
 int infc_tok_decode(const void *t, infc_decoder *d, int32_t id, int special, uint8_t *out, size_t cap);
@@ -57,6 +61,13 @@ def build(folder: Path, *flags: str) -> Any:
     return ffi, ffi.dlopen(str(out))
 
 
+def host_isas() -> list[str]:
+    """The keys of CPUS that this machine can run."""
+    flags = set(re.findall(r"\w+", Path("/proc/cpuinfo").read_text()))
+    need = {"scalar": set(), "avx2": {"avx2"}, "avx512": {"avx2", "avx512f", "avx512bw"}}
+    return [isa for isa in CPUS if need[isa] <= flags]
+
+
 class CTokenizer:
     """A tokenizer section, opened by the C code."""
 
@@ -65,7 +76,7 @@ class CTokenizer:
         self._section = self.aligned(section)
         self._t = self.ffi.new(f"uint64_t[{_STRUCT_WORDS}]")
         self.status = self.lib.infc_tokenizer_open(self._section, len(section), self._t)
-        self._ids = np.zeros(1 << 18, np.int32)
+        self._ids = np.zeros(1 << 20, np.int32)
         self._ids_at = self.ffi.cast("int32_t *", self._ids.ctypes.data)
         self._chat = self.ffi.new(f"uint64_t[{_STRUCT_WORDS}]")
         self._chat_section = self.ffi.new("uint8_t[]", chat or b"\0")
@@ -82,6 +93,14 @@ class CTokenizer:
         n = self.lib.infc_tok_tokenize(self._t, text, len(text), flags, self._ids_at, len(self._ids))
         assert 0 <= n <= len(self._ids), n
         return self._ids[:n].tolist()  # type: ignore[no-any-return]
+
+    def use(self, isa: str) -> None:
+        """Run the twin of this name, which the machine must have."""
+        self.lib.infc_tok_use_cpu(self._t, CPUS[isa])
+
+    def count(self, text: bytes, flags: int = SPECIAL) -> int:
+        """Tokens of ``text``; as many as there is room for are written."""
+        return int(self.lib.infc_tok_tokenize(self._t, text, len(text), flags, self._ids_at, len(self._ids)))
 
     def decode(self, ids: list[int], special: bool = True) -> bytes:
         given = self.ffi.new("int32_t[]", ids or [0])

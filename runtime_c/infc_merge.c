@@ -1,0 +1,237 @@
+// infc_merge.c: byte-pair merging. A word is looked up whole, then cut where no merge can join its bytes, then merged part by part.
+#include "infc_merge.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define NONE UINT32_MAX
+#define NO_MERGE UINT32_MAX
+#define EMPTY_SLOT UINT64_MAX
+#define FIBONACCI UINT64_C(0x9E3779B97F4A7C15)
+#define FNV_BASIS UINT64_C(0xCBF29CE484222325)
+#define FNV_PRIME UINT64_C(0x100000001B3)
+
+enum { RANK_BITS = 24, ID_BITS = 20 };
+// A part of up to SHORT bytes is merged by scanning for the best pair, a longer one with a heap; up to MIDDLE it is on the stack.
+enum { SHORT = 64, MIDDLE = 512 };
+
+// Rank of the merge of two tokens, NO_MERGE if there is none.
+static inline uint32_t rank_of(const infc_tokenizer *t, uint32_t left, uint32_t right) {
+    uint64_t key = (uint64_t)left << ID_BITS | right;
+    uint64_t home = ((key * FIBONACCI >> 32) * t->merge_homes) >> 32;
+    for (const uint64_t *s = t->merge_slots + home; *s != EMPTY_SLOT; s++) {
+        if (*s >> RANK_BITS == key) {
+            uint32_t rank = *s & ((1u << RANK_BITS) - 1);
+            return rank < t->n_merges && t->merge_ids[rank] < t->vocab_size ? rank : NO_MERGE;
+        }
+    }
+    return NO_MERGE;
+}
+
+// The token whose bytes are the whole word, of more than INFC_WORD_SHORT bytes; NONE if there is none.
+static uint32_t long_word(const infc_tokenizer *t, const uint8_t *word, size_t size) {
+    uint64_t hash = FNV_BASIS;
+    for (size_t i = 0; i < size; i++) hash = (hash ^ word[i]) * FNV_PRIME;
+    uint64_t home = ((hash * FIBONACCI >> 32) * t->word_homes) >> 32;
+    for (const uint32_t *s = t->word_slots + home; *s != NONE; s++) {
+        size_t n;
+        const uint8_t *bytes = *s < t->vocab_size ? infc_tok_bytes(t, (int32_t)*s, &n) : NULL;
+        if (bytes && n == size && memcmp(bytes, word, size) == 0) return *s;
+    }
+    return NONE;
+}
+
+// Merges a part of up to SHORT bytes in ids (SHORT); returns how many tokens it makes.
+static size_t merge_short(const infc_tokenizer *t, const uint8_t *part, size_t size, uint32_t *ids) {
+    uint32_t ranks[SHORT];  // of the pair (i, i + 1)
+    size_t n = 0;
+    for (size_t i = 0; i < size; i++) {
+        ids[n] = t->byte_ids[part[i]];
+        n += ids[n] != NONE;
+    }
+    for (size_t i = 0; i + 1 < n; i++) ranks[i] = rank_of(t, ids[i], ids[i + 1]);
+    while (n > 1) {
+        size_t best = 0;
+        for (size_t i = 1; i + 1 < n; i++)
+            if (ranks[i] < ranks[best]) best = i;
+        if (ranks[best] == NO_MERGE) break;
+        ids[best] = t->merge_ids[ranks[best]];
+        n--;
+        memmove(ids + best + 1, ids + best + 2, (n - best - 1) * sizeof *ids);
+        if (best + 1 < n) {
+            memmove(ranks + best + 1, ranks + best + 2, (n - best - 2) * sizeof *ranks);
+            ranks[best] = rank_of(t, ids[best], ids[best + 1]);
+        }
+        if (best > 0) ranks[best - 1] = rank_of(t, ids[best - 1], ids[best]);
+    }
+    return n;
+}
+
+// Pairs waiting to be merged, rank << 32 | position of the left symbol: the least is the next merge.
+typedef struct heap {
+    uint64_t *items;
+    size_t n;
+} heap;
+
+static void heap_push(heap *h, uint64_t item) {
+    size_t i = h->n++;
+    for (; i > 0 && h->items[(i - 1) / 2] > item; i = (i - 1) / 2) h->items[i] = h->items[(i - 1) / 2];
+    h->items[i] = item;
+}
+
+static uint64_t heap_pop(heap *h) {
+    uint64_t top = h->items[0], item = h->items[--h->n];
+    size_t i = 0;
+    for (size_t child = 1; child < h->n; child = 2 * i + 1) {
+        if (child + 1 < h->n && h->items[child + 1] < h->items[child]) child++;
+        if (h->items[child] >= item) break;
+        h->items[i] = h->items[child];
+        i = child;
+    }
+    h->items[i] = item;
+    return top;
+}
+
+typedef struct symbol {
+    uint32_t id, rank, previous, next;  // rank of the pair with next; positions, NONE at the ends
+} symbol;
+
+static void pair_up(const infc_tokenizer *t, symbol *s, uint32_t at, heap *h) {
+    s[at].rank = s[at].next == NONE ? NO_MERGE : rank_of(t, s[at].id, s[s[at].next].id);
+    if (s[at].rank != NO_MERGE) heap_push(h, (uint64_t)s[at].rank << 32 | at);
+}
+
+// Room: s (size), h.items (2 * size): a merge takes one pair from the heap and adds at most two.
+static void merge_in(const infc_tokenizer *t, const uint8_t *part, size_t size, symbol *s, heap h, infc_ids *out) {
+    uint32_t n = 0;
+    for (size_t i = 0; i < size; i++) {
+        uint32_t id = t->byte_ids[part[i]];
+        if (id == NONE) continue;
+        s[n] = (symbol){id, NO_MERGE, n ? n - 1 : NONE, n + 1};
+        n++;
+    }
+    if (n) s[n - 1].next = NONE;
+    for (uint32_t i = 0; i < n; i++) pair_up(t, s, i, &h);
+    while (h.n) {
+        uint64_t item = heap_pop(&h);
+        uint32_t at = (uint32_t)item, rank = (uint32_t)(item >> 32);
+        if (s[at].rank != rank) continue;  // the pair has changed since
+        uint32_t gone = s[at].next;
+        s[at].id = t->merge_ids[rank];
+        s[at].next = s[gone].next;
+        s[gone].rank = NO_MERGE;
+        if (s[at].next != NONE) s[s[at].next].previous = at;
+        pair_up(t, s, at, &h);
+        if (s[at].previous != NONE) pair_up(t, s, s[at].previous, &h);
+    }
+    for (uint32_t i = 0; i < n; i = s[i].next) infc_ids_put(out, s[i].id);
+}
+
+static void merge_middle(const infc_tokenizer *t, const uint8_t *part, size_t size, infc_ids *out) {
+    symbol s[MIDDLE];
+    uint64_t items[2 * MIDDLE];
+    merge_in(t, part, size, s, (heap){items, 0}, out);
+}
+
+static int merge_long(const infc_tokenizer *t, const uint8_t *part, size_t size, infc_ids *out) {
+    if (size >= NONE) return INFC_ELIMIT;
+    symbol *s = malloc(size * sizeof *s);
+    uint64_t *items = malloc(2 * size * sizeof *items);
+    if (s && items) merge_in(t, part, size, s, (heap){items, 0}, out);
+    const int error = s && items ? 0 : INFC_ENOMEM;
+    free(s);
+    free(items);
+    return error;
+}
+
+// Where the part that begins at `at` ends: before the first byte that no merge joins to the one before it.
+static size_t part_end(const infc_tokenizer *t, const uint8_t *word, size_t at, size_t size) {
+    for (at++; at < size; at++)
+        if (!(t->joins[word[at - 1] * 32 + (word[at] >> 3)] >> (word[at] & 7) & 1)) break;
+    return at;
+}
+
+// Tokens of a word of up to INFC_CACHE_WORD bytes, or of a part of one, into ids (SHORT); returns how many.
+static size_t merge_parts(const infc_tokenizer *t, const uint8_t *word, size_t size, int part, uint32_t *ids) {
+    size_t n = 0;
+    if (!part && size > INFC_WORD_SHORT && size <= t->longest_word) {
+        ids[0] = long_word(t, word, size);
+        if (ids[0] != NONE) return 1;
+    }
+    for (size_t at = 0, end; at < size; at = end) {
+        end = part_end(t, word, at, size);
+        if (end - at <= INFC_WORD_SHORT) {
+            ids[n] = infc_word_find(&t->words, infc_word_key_at_end(word + at, end - at), 1);
+            if (ids[n] < t->vocab_size) {
+                n++;
+                continue;
+            }
+        }
+        n += merge_short(t, word + at, end - at, ids + n);
+    }
+    return n;
+}
+
+static void put_all(infc_ids *out, const uint32_t *ids, size_t n) {
+    for (size_t i = 0; i < n; i++) infc_ids_put(out, ids[i]);
+}
+
+// A word of up to INFC_CACHE_WORD bytes, or a part of one: they are kept apart, for a whole word may be a token that no merge makes.
+static void merge_cached(const infc_tokenizer *t, infc_merge_cache *c, const uint8_t *word, size_t size, size_t readable, int part,
+                         infc_ids *out) {
+    static const uint8_t keep[2 * INFC_CACHE_WORD] = {255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255,
+                                                      255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255};
+    uint64_t key[INFC_CACHE_WORD / 8] = {0}, mask[INFC_CACHE_WORD / 8];
+    if (readable < sizeof key) {
+        memcpy(key, word, size);
+    } else {
+        memcpy(key, word, sizeof key);
+        memcpy(mask, keep + INFC_CACHE_WORD - size, sizeof mask);
+        for (int i = 0; i < INFC_CACHE_WORD / 8; i++) key[i] &= mask[i];
+    }
+    const uint8_t tag = (uint8_t)(size | (unsigned)part << 7);
+    const uint64_t hash = (key[0] * FIBONACCI + key[1]) * FNV_PRIME + (key[2] + tag) * FIBONACCI + key[3] * FNV_BASIS;
+    const size_t slot = (hash ^ hash >> 29) * FIBONACCI >> 32 & (INFC_CACHE_SLOTS - 1);
+    infc_cached_word *w = c->slots + slot;
+    if (!c->ready) {
+        memset(c->tags, 0, sizeof c->tags);
+        c->ready = 1;
+    }
+    if (c->tags[slot] == tag && memcmp(w->key, key, sizeof key) == 0) {
+        put_all(out, w->ids, c->counts[slot]);
+        return;
+    }
+    uint32_t ids[SHORT];
+    const size_t n = merge_parts(t, word, size, part, ids);
+    put_all(out, ids, n);
+    if (n > INFC_CACHE_IDS) return;
+    c->tags[slot] = tag;
+    c->counts[slot] = (uint8_t)n;
+    memcpy(w->key, key, sizeof key);
+    memcpy(w->ids, ids, n * sizeof *ids);
+}
+
+int infc_merge_word(const infc_tokenizer *t, infc_merge_cache *cache, const uint8_t *word, size_t size, size_t readable, infc_ids *out) {
+    if (size <= INFC_CACHE_WORD) {
+        merge_cached(t, cache, word, size, readable, 0, out);
+        return 0;
+    }
+    if (size <= t->longest_word) {
+        const uint32_t id = long_word(t, word, size);
+        if (id != NONE) {
+            infc_ids_put(out, id);
+            return 0;
+        }
+    }
+    int error = 0;
+    for (size_t at = 0, end; at < size && !error; at = end) {
+        end = part_end(t, word, at, size);
+        const size_t n = end - at;
+        uint32_t ids[SHORT];
+        if (n <= INFC_CACHE_WORD) merge_cached(t, cache, word + at, n, readable - at, 1, out);
+        else if (n <= SHORT) put_all(out, ids, merge_short(t, word + at, n, ids));
+        else if (n <= MIDDLE) merge_middle(t, word + at, n, out);
+        else error = merge_long(t, word + at, n, out);
+    }
+    return error;
+}
