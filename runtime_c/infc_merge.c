@@ -13,7 +13,8 @@
 
 enum { RANK_BITS = 24, ID_BITS = 20 };
 // A part of up to SHORT bytes is merged by scanning for the best pair, a longer one with a heap; up to MIDDLE it is on the stack.
-enum { SHORT_BITS = 6, SHORT = 1 << SHORT_BITS, MIDDLE = 512 };
+// A word of up to UNCACHED bytes is merged in less time than the cache takes to look and keep.
+enum { UNCACHED = 2, SHORT_BITS = 6, SHORT = 1 << SHORT_BITS, MIDDLE = 512 };
 
 // Rank of the merge of two tokens, NO_MERGE if there is none. Two loads and no branch: which pairs can merge is hard to predict.
 static inline uint32_t rank_of(const infc_tokenizer *t, uint32_t left, uint32_t right) {
@@ -142,7 +143,7 @@ static void merge_in(const infc_tokenizer *t, const uint8_t *part, size_t size, 
     for (uint32_t i = 0; i < n; i = s[i].next) infc_ids_put(out, s[i].id);
 }
 
-static void merge_middle(const infc_tokenizer *t, const uint8_t *part, size_t size, infc_ids *out) {
+__attribute__((noinline)) static void merge_middle(const infc_tokenizer *t, const uint8_t *part, size_t size, infc_ids *out) {
     symbol s[MIDDLE];
     uint64_t items[2 * MIDDLE];
     merge_in(t, part, size, s, (heap){items, 0}, out);
@@ -175,6 +176,11 @@ static size_t merge_parts(const infc_tokenizer *t, const uint8_t *word, size_t s
     }
     for (size_t at = 0, end; at < size; at = end) {
         end = part_end(t, word, at, size);
+        if (end - at == 1) {
+            ids[n] = t->byte_ids[word[at]];
+            n += ids[n] != NONE;
+            continue;
+        }
         if (end - at <= INFC_WORD_SHORT) {
             ids[n] = infc_word_find(&t->words, infc_word_key_at_end(word + at, end - at), 1);
             if (ids[n] < t->vocab_size) {
@@ -227,6 +233,11 @@ static void merge_cached(const infc_tokenizer *t, infc_merge_cache *c, const uin
 }
 
 int infc_merge_word(const infc_tokenizer *t, infc_merge_cache *cache, const uint8_t *word, size_t size, size_t readable, infc_ids *out) {
+    uint32_t ids[SHORT];
+    if (size <= UNCACHED) {
+        put_all(out, ids, merge_parts(t, word, size, 0, ids));
+        return 0;
+    }
     if (size <= INFC_CACHE_WORD) {
         merge_cached(t, cache, word, size, readable, 0, out);
         return 0;
@@ -242,8 +253,8 @@ int infc_merge_word(const infc_tokenizer *t, infc_merge_cache *cache, const uint
     for (size_t at = 0, end; at < size && !error; at = end) {
         end = part_end(t, word, at, size);
         const size_t n = end - at;
-        uint32_t ids[SHORT];
-        if (n <= INFC_CACHE_WORD) merge_cached(t, cache, word + at, n, readable - at, 1, out);
+        if (n <= UNCACHED) put_all(out, ids, merge_parts(t, word + at, n, 1, ids));
+        else if (n <= INFC_CACHE_WORD) merge_cached(t, cache, word + at, n, readable - at, 1, out);
         else if (n <= SHORT) put_all(out, ids, merge_short(t, word + at, n, ids));
         else if (n <= MIDDLE) merge_middle(t, word + at, n, out);
         else error = merge_long(t, word + at, n, out);
