@@ -6,26 +6,30 @@
 
 #define NONE UINT32_MAX
 #define NO_MERGE UINT32_MAX
-#define EMPTY_SLOT UINT64_MAX
 #define FIBONACCI UINT64_C(0x9E3779B97F4A7C15)
+#define SECOND UINT64_C(0xD6E8FEB86659FD93)
 #define FNV_BASIS UINT64_C(0xCBF29CE484222325)
 #define FNV_PRIME UINT64_C(0x100000001B3)
 
 enum { RANK_BITS = 24, ID_BITS = 20 };
 // A part of up to SHORT bytes is merged by scanning for the best pair, a longer one with a heap; up to MIDDLE it is on the stack.
-enum { SHORT = 64, MIDDLE = 512 };
+// A word of up to UNCACHED bytes is merged in less time than the cache takes to look and keep.
+enum { UNCACHED = 2, SHORT_BITS = 6, SHORT = 1 << SHORT_BITS, MIDDLE = 512 };
 
-// Rank of the merge of two tokens, NO_MERGE if there is none.
+// Rank of the merge of two tokens, NO_MERGE if there is none. Two loads and no branch: which pairs can merge is hard to predict.
 static inline uint32_t rank_of(const infc_tokenizer *t, uint32_t left, uint32_t right) {
-    uint64_t key = (uint64_t)left << ID_BITS | right;
-    uint64_t home = ((key * FIBONACCI >> 32) * t->merge_homes) >> 32;
-    for (const uint64_t *s = t->merge_slots + home; *s != EMPTY_SLOT; s++) {
-        if (*s >> RANK_BITS == key) {
-            uint32_t rank = *s & ((1u << RANK_BITS) - 1);
-            return rank < t->n_merges && t->merge_ids[rank] < t->vocab_size ? rank : NO_MERGE;
-        }
-    }
-    return NO_MERGE;
+    const uint64_t key = (uint64_t)left << ID_BITS | right;
+    const uint64_t one = t->merge_slots[((key * FIBONACCI >> 32) * t->n_merge_slots) >> 32];
+    const uint64_t two = t->merge_slots[((key * SECOND >> 32) * t->n_merge_slots) >> 32];
+    const uint64_t is_one = -(uint64_t)(one >> RANK_BITS == key), is_two = -(uint64_t)(two >> RANK_BITS == key);
+    // All ones where neither is: no rank, for there are fewer merges.
+    const uint64_t rank = ((one & is_one) | (two & is_two) | ~(is_one | is_two)) & ((1u << RANK_BITS) - 1);
+    return rank < t->n_merges ? (uint32_t)rank : NO_MERGE;
+}
+
+// The token that a merge makes; in a damaged section any.
+static inline uint32_t made_by(const infc_tokenizer *t, uint32_t rank) {
+    return t->merge_ids[rank] < t->vocab_size ? t->merge_ids[rank] : 0;
 }
 
 // The token whose bytes are the whole word, of more than INFC_WORD_SHORT bytes; NONE if there is none.
@@ -41,30 +45,42 @@ static uint32_t long_word(const infc_tokenizer *t, const uint8_t *word, size_t s
     return NONE;
 }
 
-// Merges a part of up to SHORT bytes in ids (SHORT); returns how many tokens it makes.
+// rank << 6 | i of the pair that symbol i begins: the least of these words is the next merge, leftmost of equal ones.
+static inline uint32_t rated(uint32_t rank, size_t i) { return rank == NO_MERGE ? NO_MERGE : rank << SHORT_BITS | (uint32_t)i; }
+
+// Merges a part of up to SHORT bytes into ids (SHORT); returns how many tokens it makes.
 static size_t merge_short(const infc_tokenizer *t, const uint8_t *part, size_t size, uint32_t *ids) {
-    uint32_t ranks[SHORT];  // of the pair (i, i + 1)
+    uint32_t rates[SHORT];  // NO_MERGE also for symbols that are gone
+    uint8_t next[SHORT], previous[SHORT];
     size_t n = 0;
     for (size_t i = 0; i < size; i++) {
         ids[n] = t->byte_ids[part[i]];
         n += ids[n] != NONE;
     }
-    for (size_t i = 0; i + 1 < n; i++) ranks[i] = rank_of(t, ids[i], ids[i + 1]);
-    while (n > 1) {
-        size_t best = 0;
-        for (size_t i = 1; i + 1 < n; i++)
-            if (ranks[i] < ranks[best]) best = i;
-        if (ranks[best] == NO_MERGE) break;
-        ids[best] = t->merge_ids[ranks[best]];
-        n--;
-        memmove(ids + best + 1, ids + best + 2, (n - best - 1) * sizeof *ids);
-        if (best + 1 < n) {
-            memmove(ranks + best + 1, ranks + best + 2, (n - best - 2) * sizeof *ranks);
-            ranks[best] = rank_of(t, ids[best], ids[best + 1]);
-        }
-        if (best > 0) ranks[best - 1] = rank_of(t, ids[best - 1], ids[best]);
+    if (n < 2) return n;
+    for (size_t i = 0; i < n; i++) {
+        rates[i] = i + 1 < n ? rated(rank_of(t, ids[i], ids[i + 1]), i) : NO_MERGE;
+        next[i] = (uint8_t)(i + 1);
+        previous[i] = (uint8_t)(i - 1);
     }
-    return n;
+    for (;;) {
+        uint32_t least = NO_MERGE;
+        for (size_t i = 0; i < n; i++) least = rates[i] < least ? rates[i] : least;
+        if (least == NO_MERGE) break;
+        const size_t at = least & (SHORT - 1), gone = next[at], right = next[gone];
+        ids[at] = made_by(t, least >> SHORT_BITS);
+        rates[gone] = NO_MERGE;
+        next[at] = (uint8_t)right;
+        rates[at] = NO_MERGE;
+        if (right < n) {
+            previous[right] = (uint8_t)at;
+            rates[at] = rated(rank_of(t, ids[at], ids[right]), at);
+        }
+        if (at > 0) rates[previous[at]] = rated(rank_of(t, ids[previous[at]], ids[at]), previous[at]);
+    }
+    size_t kept = 0;
+    for (size_t i = 0; i < n; i = next[i]) ids[kept++] = ids[i];
+    return kept;
 }
 
 // Pairs waiting to be merged, rank << 32 | position of the left symbol: the least is the next merge.
@@ -117,7 +133,7 @@ static void merge_in(const infc_tokenizer *t, const uint8_t *part, size_t size, 
         uint32_t at = (uint32_t)item, rank = (uint32_t)(item >> 32);
         if (s[at].rank != rank) continue;  // the pair has changed since
         uint32_t gone = s[at].next;
-        s[at].id = t->merge_ids[rank];
+        s[at].id = made_by(t, rank);
         s[at].next = s[gone].next;
         s[gone].rank = NO_MERGE;
         if (s[at].next != NONE) s[s[at].next].previous = at;
@@ -127,7 +143,7 @@ static void merge_in(const infc_tokenizer *t, const uint8_t *part, size_t size, 
     for (uint32_t i = 0; i < n; i = s[i].next) infc_ids_put(out, s[i].id);
 }
 
-static void merge_middle(const infc_tokenizer *t, const uint8_t *part, size_t size, infc_ids *out) {
+__attribute__((noinline)) static void merge_middle(const infc_tokenizer *t, const uint8_t *part, size_t size, infc_ids *out) {
     symbol s[MIDDLE];
     uint64_t items[2 * MIDDLE];
     merge_in(t, part, size, s, (heap){items, 0}, out);
@@ -160,6 +176,11 @@ static size_t merge_parts(const infc_tokenizer *t, const uint8_t *word, size_t s
     }
     for (size_t at = 0, end; at < size; at = end) {
         end = part_end(t, word, at, size);
+        if (end - at == 1) {
+            ids[n] = t->byte_ids[word[at]];
+            n += ids[n] != NONE;
+            continue;
+        }
         if (end - at <= INFC_WORD_SHORT) {
             ids[n] = infc_word_find(&t->words, infc_word_key_at_end(word + at, end - at), 1);
             if (ids[n] < t->vocab_size) {
@@ -212,6 +233,11 @@ static void merge_cached(const infc_tokenizer *t, infc_merge_cache *c, const uin
 }
 
 int infc_merge_word(const infc_tokenizer *t, infc_merge_cache *cache, const uint8_t *word, size_t size, size_t readable, infc_ids *out) {
+    uint32_t ids[SHORT];
+    if (size <= UNCACHED) {
+        put_all(out, ids, merge_parts(t, word, size, 0, ids));
+        return 0;
+    }
     if (size <= INFC_CACHE_WORD) {
         merge_cached(t, cache, word, size, readable, 0, out);
         return 0;
@@ -227,8 +253,8 @@ int infc_merge_word(const infc_tokenizer *t, infc_merge_cache *cache, const uint
     for (size_t at = 0, end; at < size && !error; at = end) {
         end = part_end(t, word, at, size);
         const size_t n = end - at;
-        uint32_t ids[SHORT];
-        if (n <= INFC_CACHE_WORD) merge_cached(t, cache, word + at, n, readable - at, 1, out);
+        if (n <= UNCACHED) put_all(out, ids, merge_parts(t, word + at, n, 1, ids));
+        else if (n <= INFC_CACHE_WORD) merge_cached(t, cache, word + at, n, readable - at, 1, out);
         else if (n <= SHORT) put_all(out, ids, merge_short(t, word + at, n, ids));
         else if (n <= MIDDLE) merge_middle(t, word + at, n, out);
         else error = merge_long(t, word + at, n, out);

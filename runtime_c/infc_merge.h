@@ -6,8 +6,8 @@
 
 #include "infc_tokenizer.h"
 
-// Longest word that is kept, slots, and the most tokens of a word that a slot holds: 66 KB in all.
-enum { INFC_CACHE_WORD = 32, INFC_CACHE_SLOTS = 512, INFC_CACHE_IDS = 24 };
+// Longest word that is kept, slots, and the most tokens of a word that a slot holds: 130 KB in all.
+enum { INFC_CACHE_WORD = 32, INFC_CACHE_SLOTS = 1024, INFC_CACHE_IDS = 24 };
 
 typedef struct infc_cached_word {
     uint64_t key[INFC_CACHE_WORD / 8];  // the word's bytes, then zeros

@@ -8,7 +8,7 @@
 
 // The layout of compiler/tokenizer/section.py.
 enum { VERSION = 2, N_HEADER = 12, PREFIX = 16, FLAG_ADD_BOS = 1, TOKEN_SPECIAL = 1, TOKEN_EOG = 2 };
-enum { H_VOCAB_SIZE, H_N_MERGES, H_FLAGS, H_BOS, H_EOS, H_EOT, H_N_CLASSES, H_N_STAGES, H_MERGE_HOMES, H_WORD_HOMES,
+enum { H_VOCAB_SIZE, H_N_MERGES, H_FLAGS, H_BOS, H_EOS, H_EOT, H_N_CLASSES, H_N_STAGES, H_RESERVED, H_WORD_HOMES,
        H_SHORT_HOMES, H_LONGEST_WORD };
 enum {
     T_TOKEN_OFFSETS, T_TOKEN_BYTES, T_TOKEN_FLAGS, T_BYTE_IDS, T_MERGE_SLOTS, T_MERGE_IDS, T_WORD_SLOTS, T_CLASS_STAGE1,
@@ -17,7 +17,6 @@ enum {
 };
 
 #define NONE UINT32_MAX
-#define EMPTY_SLOT UINT64_MAX
 
 enum { MAX_VOCAB = 1 << 20, SLOT = sizeof(infc_word_slot) };
 
@@ -77,7 +76,7 @@ int infc_tokenizer_open(const uint8_t *section, size_t size, infc_tokenizer *t) 
     size_t merge_slots = s[T_MERGE_SLOTS].size / 8, word_slots = s[T_WORD_SLOTS].size / 4, short_slots = s[T_SHORT_SLOTS].size / SLOT;
     if (n == 0 || n > MAX_VOCAB || s[T_TOKEN_OFFSETS].size != ((size_t)n + 1) * 4 || s[T_TOKEN_FLAGS].size != n ||
         s[T_TOKEN_BYTES].size >= NONE || s[T_BYTE_IDS].size != 1024 || s[T_MERGE_IDS].size != (size_t)h[H_N_MERGES] * 4 ||
-        s[T_MERGE_SLOTS].size % 8 || s[T_WORD_SLOTS].size % 4 || h[H_MERGE_HOMES] >= merge_slots || merge_slots >= NONE ||
+        s[T_MERGE_SLOTS].size % 8 || s[T_WORD_SLOTS].size % 4 || merge_slots == 0 || merge_slots >= NONE ||
         word_slots >= NONE || h[H_WORD_HOMES] >= word_slots || short_slots * SLOT != s[T_SHORT_SLOTS].size || short_slots >= NONE ||
         h[H_SHORT_HOMES] >= short_slots || s[T_JOINS].size != 256 * 32)
         return INFC_EFILE;
@@ -85,7 +84,6 @@ int infc_tokenizer_open(const uint8_t *section, size_t size, infc_tokenizer *t) 
         if (h[i] != NONE && h[i] >= n) return INFC_EFILE;
     t->vocab_size = n;
     t->n_merges = h[H_N_MERGES];
-    t->merge_homes = h[H_MERGE_HOMES];
     t->word_homes = h[H_WORD_HOMES];
     t->n_merge_slots = (uint32_t)merge_slots;
     t->n_word_slots = (uint32_t)word_slots;
@@ -106,9 +104,7 @@ int infc_tokenizer_open(const uint8_t *section, size_t size, infc_tokenizer *t) 
     t->words.n_homes = h[H_SHORT_HOMES];
     t->joins = s[T_JOINS].at;
     // The searches walk forward until an empty slot.
-    if (t->merge_slots[merge_slots - 1] != EMPTY_SLOT || t->word_slots[word_slots - 1] != NONE ||
-        t->words.slots[short_slots - 1].high >> 32 != 0)
-        return INFC_EFILE;
+    if (t->word_slots[word_slots - 1] != NONE || t->words.slots[short_slots - 1].high >> 32 != 0) return INFC_EFILE;
     for (int b = 0; b < 256; b++)
         if (t->byte_ids[b] != NONE && t->byte_ids[b] >= n) return INFC_EFILE;
     if (open_added(&t->added_all, s[T_ADDED_ALL], n) || open_added(&t->added_user, s[T_ADDED_USER], n)) return INFC_EFILE;

@@ -26,7 +26,7 @@ typedef struct infc_added {
 } infc_added;
 
 typedef struct infc_tokenizer {
-    uint32_t vocab_size, n_merges, merge_homes, n_merge_slots, word_homes, n_word_slots, longest_word;
+    uint32_t vocab_size, n_merges, n_merge_slots, word_homes, n_word_slots, longest_word;
     int32_t bos, eos, eot;  // INFC_TOKEN_NONE if the model has none
     int add_bos;
     uint32_t n_token_bytes;
@@ -64,7 +64,7 @@ int infc_tokenizer_open(const uint8_t *section, size_t size, infc_tokenizer *out
 void infc_tok_use_cpu(infc_tokenizer *t, uint32_t features);
 
 // Appends the tokens of text. flags: INFC_TOKENIZE_SPECIAL, INFC_TOKENIZE_BOS; user-defined tokens are always recognised.
-// 0, INFC_ENOMEM, or INFC_EFILE for a damaged table. O(n log n) for any text. About 80 KB of stack; memory only for words of which
+// 0, INFC_ENOMEM, or INFC_EFILE for a damaged table. O(n log n) for any text. About 150 KB of stack; memory only for words of which
 // over 512 bytes hold together, 32 bytes for each of those, until they are merged.
 int infc_tok_encode(const infc_tokenizer *t, const uint8_t *text, size_t size, uint32_t flags, infc_ids *out);
 

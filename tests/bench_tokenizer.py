@@ -135,7 +135,7 @@ def main() -> int:
                     print(f"{name}: the ids differ", file=sys.stderr)
                     return 1
             rows.append(row)
-            print({k: v if isinstance(v, str) else round(v, 1) for k,v in row.items()}, file=sys.stderr)
+            print({k: v if isinstance(v, str) else round(v, 1) for k, v in row.items()}, file=sys.stderr)
     print(json.dumps(rows))
     return 0
 

@@ -12,8 +12,9 @@ from infc.tokenizer.section import NONE
 # The 64-bit slot of a merge: left << 44 | right << 24 | rank.
 MAX_VOCAB, MAX_MERGES = 1 << 20, (1 << 24) - 1
 _EMPTY = np.uint64(0xFFFFFFFFFFFFFFFF)
-# 2^64 / golden ratio, odd: Fibonacci hashing. infc_tokenizer.c has the same number.
+# 2^64 / golden ratio, odd: Fibonacci hashing. infc_merge.c has the same number.
 _FIBONACCI = np.uint64(0x9E3779B97F4A7C15)
+_SECOND = np.uint64(0xD6E8FEB86659FD93)  # odd; infc_merge.c has the same number
 # FNV-1a, 64 bits.
 _FNV_BASIS, _FNV_PRIME = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3)
 
@@ -73,15 +74,41 @@ def _probe(hashes: np.ndarray, n_homes: int) -> tuple[np.ndarray, np.ndarray, in
     return order, slots, max(n_homes, last + 1) + 1  # the last slot stays empty and ends every search
 
 
-def merge_table(pairs: np.ndarray) -> tuple[int, np.ndarray]:
-    """(home slots, uint64 slots) of a hash table pair -> rank. A pair given twice has its last rank, as in HF."""
+def merge_table(pairs: np.ndarray) -> np.ndarray:
+    """uint64 slots of a cuckoo hash table pair -> rank. A pair given twice has its last rank, as in HF.
+
+    A pair lies in one of two slots, so that a lookup is two loads and no branch: a probe loop would be mispredicted at most symbols.
+    InputError G79 if the pairs resist.
+    """
     unique, first = np.unique(pairs[::-1], return_index=True)
-    ranks = (len(pairs) - 1 - first).astype(np.uint64)
-    n_homes = max(1, 2 * len(unique))
-    order, slots, size = _probe(unique * _FIBONACCI, n_homes)
-    table = np.full(size, _EMPTY, np.uint64)
-    table[slots] = unique[order] << np.uint64(24) | ranks[order]
-    return n_homes, table
+    items = unique << np.uint64(24) | (len(pairs) - 1 - first).astype(np.uint64)
+    n_slots = 2 * len(unique) + len(unique) // 4 + 1
+    for _ in range(24):
+        homes = [((unique * m >> np.uint64(32)) * np.uint64(n_slots) >> np.uint64(32)).tolist() for m in (_FIBONACCI, _SECOND)]
+        placed = _cuckoo(homes[0], homes[1], n_slots)
+        if placed is not None:
+            table = np.full(n_slots, _EMPTY, np.uint64)
+            table[list(placed)] = items[list(placed.values())]
+            return table
+        n_slots += n_slots // 8 + 1
+    raise InputError("G79", "the merges resist hashing", "key: tokenizer.ggml.merges")
+
+
+def _cuckoo(one: list[int], two: list[int], n_slots: int) -> dict[int, int] | None:
+    """Slot -> item where item i lies in ``one[i]`` or ``two[i]``; None if some item finds no place."""
+    placed: dict[int, int] = {}
+    longest = 64 + 8 * n_slots.bit_length()
+    for start in range(len(one)):
+        item, slot = start, one[start]
+        for _ in range(longest):
+            if slot not in placed:
+                break
+            item, placed[slot] = placed[slot], item  # the newcomer stays, the one before goes to its other place
+            slot = two[item] if slot == one[item] else one[item]
+        else:
+            return None
+        placed[slot] = item
+    return placed
 
 
 def _fnv1a(data: np.ndarray, offsets: np.ndarray) -> np.ndarray:

@@ -49,7 +49,7 @@ def compile_tokenizer(kv: Mapping[str, Any], vocab_size: int) -> bytes:
     if offsets[-1] >= NONE:
         raise InputError("G71", "tokens take 4 GiB or more", f"key: {_PREFIX}tokens")
     pairs, made = bpe.parse_merges(_merges(kv), ids)
-    merge_homes, merge_slots = bpe.merge_table(pairs)
+    merge_slots = bpe.merge_table(pairs)
     byte_ids = bpe.byte_ids(ids)
     short, by_merging, long = _words(tokens, types, byte_ids, (pairs, made), pre.ignore_merges)
     short_homes, short_slots = words.short_word_table(short, by_merging)
@@ -68,7 +68,7 @@ def compile_tokenizer(kv: Mapping[str, Any], vocab_size: int) -> bytes:
         "flags": FLAG_ADD_BOS * add_bos | FLAG_IGNORE_MERGES * pre.ignore_merges,
         "bos": bos, "eos": _special_id(kv, "eos", len(tokens)), "eot": _special_id(kv, "eot", len(tokens)),
         "n_classes": splits.n_classes, "n_stages": len(splits.dfas),
-        "merge_slots": merge_homes, "word_slots": word_homes, "short_slots": short_homes, "longest_word": max(map(len, long), default=0),
+        "reserved": 0, "word_slots": word_homes, "short_slots": short_homes, "longest_word": max(map(len, long), default=0),
     }  # fmt: skip
     tables: dict[str, np.ndarray | bytes] = {
         "token_offsets": offsets.astype(np.uint32),

@@ -9,6 +9,7 @@ outside ASCII, the end of the text, three-letter contractions) is left to the au
 Table, uint8: ``n_pairs, n_kinds, 0 * 62 | pair_class[256] | member[256] | ends[256] | ends_one_back[256] | nibbles[8][16] |
 pairs[n_pairs * n_pairs]``. Bit k of the four byte tables speaks of kind k. ``nibbles[k][b & 15]`` has bit ``b >> 4`` for the
 bytes b of kind k. A pair is ``kind << 2 | bytes before the run (1 or 2)``; 0: ask the automaton.
+Kind 0 is that of a space and a letter, which most words begin with: the program tries it first.
 """
 
 from __future__ import annotations
@@ -76,8 +77,9 @@ def scan_table(dfas: tuple[np.ndarray, ...], ascii_classes: np.ndarray) -> np.nd
     counts = {c: int((ascii_classes == c).sum()) for c in used}
     for (a, b), (run, _) in found.items():
         weight[run] = weight.get(run, 0) + counts[a] * counts[b]
-    # The kinds that serve the most pairs of bytes; sorting is stable, so the order is that of the classes.
-    kinds = {run: k for k, run in enumerate(sorted(weight, key=lambda r: -weight[r])[:MAX_KINDS])}
+    likely, _ = found.get((int(ascii_classes[ord(" ")]), int(ascii_classes[ord("a")])), (_NOTHING, 1))
+    # Then the kinds that serve the most pairs of bytes; sorting is stable, so the order is that of the classes.
+    kinds = {run: k for k, run in enumerate(sorted(weight, key=lambda r: (r != likely, -weight[r]))[:MAX_KINDS])}
     n = len(used) + 1  # pair class 0: bytes outside ASCII
     pair_class = np.zeros(256, np.uint8)
     pair_class[:128] = [used.index(c) + 1 for c in ascii_classes.tolist()]

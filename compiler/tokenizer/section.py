@@ -17,7 +17,7 @@ NONE = 0xFFFFFFFF
 
 HEADER = (
     "vocab_size", "n_merges", "flags", "bos", "eos", "eot", "n_classes", "n_stages",
-    "merge_slots", "word_slots", "short_slots", "longest_word",
+    "reserved", "word_slots", "short_slots", "longest_word",
 )  # fmt: skip
 FLAG_ADD_BOS, FLAG_IGNORE_MERGES = 1, 2
 
@@ -26,7 +26,7 @@ TABLES = (
     "token_bytes",  # u8
     "token_flags",  # u8 (vocab_size): TOKEN_*
     "byte_ids",  # u32 (256): the token of a single byte, or NONE
-    "merge_slots",  # u64 (home slots + overflow + 1): left << 44 | right << 24 | rank; all ones: empty; the last is empty
+    "merge_slots",  # u64: left << 44 | right << 24 | rank in one of two slots by hash of the pair; all ones: empty
     "merge_ids",  # u32 (n_merges): the token that a merge makes
     "word_slots",  # u32 (home slots + overflow + 1): long words by hash of their bytes; NONE: empty
     "class_stage1",  # u16 (0x1100)
