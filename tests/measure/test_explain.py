@@ -64,7 +64,7 @@ def test_a_prompt_reads_the_weights_once_a_chunk(tiny: Explainer) -> None:
     attention = 2 * info.n_layers * info.n_heads * info.head_dim * (40 * 41 / 2)
     rows = 40 * (meta["int_macs"] + meta["f32_macs"]) + meta["head_int_macs"] + meta["head_f32_macs"]
     assert macs == pytest.approx(rows + attention)
-    assert {k.kernel.split("_")[0] for k in e.kernels if k.phase in ("qkv", "gate_up", "ffn_down")} <= {"gemm", "gemm2", "gemm3"}
+    assert {k.kernel.split("_")[0] for k in e.kernels if k.phase in ("qkv", "gate_up", "ffn_down")} <= {"gemm", "gemm2", "gemm3", "tiles", "tiles2", "tiles3"}
 
 
 @pytest.mark.slow
@@ -94,7 +94,7 @@ def test_the_table(tiny: Explainer, capsys: Capture, monkeypatch: pytest.MonkeyP
     show(tiny.explain(Workload(rows=1, depth=0, prompt=False, steps=1)))
     text = capsys.readouterr().out
     assert "% of limit" in text
-    assert "attention_f16" in text
+    assert "attention_q16" in text
     assert "outside the kernels" in text
 
 

@@ -22,6 +22,8 @@ SOURCES = [
         "kv",
         "blob",
         "sha256",
+        "merge",
+        "scan",
         "memory",
         "threads",
         "quota",
