@@ -34,12 +34,12 @@ KV_FORMATS = {f.name: f for f in (KvFormat("q16", 64, 2, 12, True), KvFormat("f1
 
 
 def plan_kv(c: ModelConfig, dtype: str, n_ctx: int, kv_tokens: int, max_seqs: int) -> KvPlan:
-    """Pages for ``kv_tokens`` positions in all; every sequence may end in a partly filled page, which the pool allows for."""
+    """Pages for ``kv_tokens`` positions in all; and no fewer than sequences, of which each that has begun holds one."""
     f = KV_FORMATS[dtype]
     if f.whole_head and c.head_dim > _MAX_HEAD_DIM:
         raise InputError("P02", f"a {dtype} KV cache takes heads of up to {_MAX_HEAD_DIM} dimensions, not {c.head_dim}", "use --kv f16")
     part = f.part_bytes(c.head_dim)
     page = c.n_layers * c.n_kv_heads * part
     pages_per_seq = -(-n_ctx // f.page_size)
-    n_pages = max(-(-kv_tokens // f.page_size), pages_per_seq)
+    n_pages = max(max_seqs, -(-kv_tokens // f.page_size), pages_per_seq)
     return KvPlan(dtype, f.page_size, part, page, n_pages, max_seqs, f.whole_head)
