@@ -32,6 +32,8 @@ SOURCES = [
         "text",
         "tokenizer",
         "pretok",
+        "scan",
+        "merge",
         "chat",
     )
 ]
