@@ -14,11 +14,13 @@
 enum { RANK_BITS = 24, ID_BITS = 20 };
 // A part of up to SHORT bytes is merged by scanning for the best pair, a longer one with a heap; up to MIDDLE it is on the stack.
 // A word of up to UNCACHED bytes is merged in less time than the cache takes to look and keep.
-enum { UNCACHED = 2, SHORT_BITS = 6, SHORT = 1 << SHORT_BITS, MIDDLE = 512 };
+enum { UNCACHED = 2, SHORT = 64, RATE_BITS = 7, MIDDLE = 512 };
+// A symbol beyond every token: no pair with it is in the table.
+#define NO_SYMBOL (UINT64_C(1) << 43)
 
 // Rank of the merge of two tokens, NO_MERGE if there is none. Two loads and no branch: which pairs can merge is hard to predict.
-static inline uint32_t rank_of(const infc_tokenizer *t, uint32_t left, uint32_t right) {
-    const uint64_t key = (uint64_t)left << ID_BITS | right;
+static inline uint32_t rank_of(const infc_tokenizer *t, uint64_t left, uint64_t right) {
+    const uint64_t key = left << ID_BITS | right;
     const uint64_t one = t->merge_slots[((key * FIBONACCI >> 32) * t->n_merge_slots) >> 32];
     const uint64_t two = t->merge_slots[((key * SECOND >> 32) * t->n_merge_slots) >> 32];
     const uint64_t is_one = -(uint64_t)(one >> RANK_BITS == key), is_two = -(uint64_t)(two >> RANK_BITS == key);
@@ -45,41 +47,45 @@ static uint32_t long_word(const infc_tokenizer *t, const uint8_t *word, size_t s
     return NONE;
 }
 
-// rank << 6 | i of the pair that symbol i begins: the least of these words is the next merge, leftmost of equal ones.
-static inline uint32_t rated(uint32_t rank, size_t i) { return rank == NO_MERGE ? NO_MERGE : rank << SHORT_BITS | (uint32_t)i; }
+// rank << 7 | i of the pair that symbol i begins: the least of these words is the next merge, leftmost of equal ones.
+static inline uint32_t rated(uint32_t rank, size_t i) { return rank == NO_MERGE ? NO_MERGE : rank << RATE_BITS | (uint32_t)i; }
 
-// Merges a part of up to SHORT bytes into ids (SHORT); returns how many tokens it makes.
+// Merges a part of up to SHORT bytes into ids (SHORT); returns how many tokens it makes. Symbols stay where they begin, linked, with
+// one that pairs with nothing at each end: where a merge happens cannot be predicted, so nothing branches on it.
 static size_t merge_short(const infc_tokenizer *t, const uint8_t *part, size_t size, uint32_t *ids) {
-    uint32_t rates[SHORT];  // NO_MERGE also for symbols that are gone
-    uint8_t next[SHORT], previous[SHORT];
-    size_t n = 0;
+    uint64_t symbols[SHORT + 2];
+    uint32_t rates[SHORT + 3];  // NO_MERGE also for symbols that are gone
+    uint8_t next[SHORT + 2], previous[SHORT + 2];
+    size_t n = 0, kept = 0;
+    symbols[0] = NO_SYMBOL;
     for (size_t i = 0; i < size; i++) {
-        ids[n] = t->byte_ids[part[i]];
-        n += ids[n] != NONE;
+        symbols[n + 1] = t->byte_ids[part[i]];
+        n += symbols[n + 1] != NONE;
     }
-    if (n < 2) return n;
-    for (size_t i = 0; i < n; i++) {
-        rates[i] = i + 1 < n ? rated(rank_of(t, ids[i], ids[i + 1]), i) : NO_MERGE;
+    symbols[n + 1] = NO_SYMBOL;
+    rates[0] = rates[n + 1] = rates[n + 2] = NO_MERGE;
+    for (size_t i = 1; i <= n; i++) {
+        rates[i] = rated(rank_of(t, symbols[i], symbols[i + 1]), i);
         next[i] = (uint8_t)(i + 1);
         previous[i] = (uint8_t)(i - 1);
     }
     for (;;) {
-        uint32_t least = NO_MERGE;
-        for (size_t i = 0; i < n; i++) least = rates[i] < least ? rates[i] : least;
-        if (least == NO_MERGE) break;
-        const size_t at = least & (SHORT - 1), gone = next[at], right = next[gone];
-        ids[at] = made_by(t, least >> SHORT_BITS);
-        rates[gone] = NO_MERGE;
-        next[at] = (uint8_t)right;
-        rates[at] = NO_MERGE;
-        if (right < n) {
-            previous[right] = (uint8_t)at;
-            rates[at] = rated(rank_of(t, ids[at], ids[right]), at);
+        uint32_t odd = NO_MERGE, even = NO_MERGE;
+        for (size_t i = 1; i <= n; i += 2) {
+            odd = rates[i] < odd ? rates[i] : odd;
+            even = rates[i + 1] < even ? rates[i + 1] : even;
         }
-        if (at > 0) rates[previous[at]] = rated(rank_of(t, ids[previous[at]], ids[at]), previous[at]);
+        const uint32_t least = odd < even ? odd : even;
+        if (least == NO_MERGE) break;
+        const size_t at = least & ((1u << RATE_BITS) - 1), gone = next[at], left = previous[at], right = next[gone];
+        symbols[at] = made_by(t, least >> RATE_BITS);
+        next[at] = (uint8_t)right;
+        previous[right] = (uint8_t)at;
+        rates[gone] = NO_MERGE;
+        rates[at] = rated(rank_of(t, symbols[at], symbols[right]), at);
+        rates[left] = rated(rank_of(t, symbols[left], symbols[at]), left);
     }
-    size_t kept = 0;
-    for (size_t i = 0; i < n; i = next[i]) ids[kept++] = ids[i];
+    for (size_t i = 1; i <= n; i = next[i]) ids[kept++] = (uint32_t)symbols[i];
     return kept;
 }
 

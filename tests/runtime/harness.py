@@ -34,6 +34,8 @@ SOURCES = [
         "text",
         "tokenizer",
         "pretok",
+        "scan",
+        "merge",
         "chat",
     )
 ]

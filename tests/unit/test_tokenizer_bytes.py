@@ -74,7 +74,7 @@ def test_bytes_without_a_token_are_dropped_as_hf_does(smollm: tuple[dict[str, An
         raw = _random_bytes(rnd)
         assert tok.decode(tok.encode(raw)) == bytes(b for b in raw if b not in missing)
     hf = hf_tokenizer(kv)
-    for text in ("\x04", "a\x04b", "th\x06e the\x14", "\U00050000 \U000d1234x"):
+    for text in ("\x04", "!\x04! .\x14. =\x04\x04==", "a\x04b", "th\x06e the\x14", "\U00050000 \U000d1234x"):
         assert tok.encode(text.encode()) == hf.encode(text).ids
 
 

@@ -65,6 +65,31 @@ def test_words_of_the_vocabulary(pre: str, pair: Any) -> None:
         assert c.encode(text.encode()) == expected.ids, repr(text)
 
 
+@pytest.mark.parametrize("pre", _COUNTS)
+def test_a_long_text_of_many_words(pre: str, pair: Any) -> None:
+    """Thousands of words that are no token take each other's places in the cache, in one call."""
+    _, c, hf = pair(pre)
+    rnd = random.Random(31)
+    words = ["".join(rnd.choice("etaoinшлд世ü-") for _ in range(rnd.randint(2, 16))) for _ in range(3000)]
+    text = " ".join(rnd.choices(words, [1 / (i + 20) for i in range(len(words))], k=12_000))
+    expected = hf.encode(text).ids
+    for isa in host_isas():
+        c.use(isa)
+        assert c.encode(text.encode()) == expected
+
+
+@pytest.mark.parametrize("size", [10, 16, 40])
+def test_a_token_that_no_merge_makes_is_for_whole_words_only(size: int, built: Any) -> None:
+    """The same bytes as a word and as a part of a longer one, in both orders: what is kept of one must not serve the other."""
+    kv = synthetic_kv("llama-bpe")
+    token = "ed" * (size // 2)
+    kv |= {P + "tokens": [*kv[P + "tokens"], token], P + "token_type": [*kv[P + "token_type"], 1]}
+    c, hf = CTokenizer(built, compile_tokenizer(kv, len(kv[P + "tokens"]))), hf_tokenizer(kv)
+    part = token + "ш" * 20  # nothing joins these
+    for text in (token, part, f"{token}\n{part}\n{token}", f"{part}\n{token}\n{part}"):
+        assert c.encode(text.encode()) == hf.encode(text).ids
+
+
 @pytest.mark.parametrize("text", ["a", " ", "ab", "\n ", "あ", "<|im_", "!", "1", " a", "é", "'s", "the ", "\u0301"])
 def test_a_hundred_kilobytes_of_one_thing(text: str, pair: Any) -> None:
     """A quadratic loop anywhere would make this test the slowest of the suite by far."""
