@@ -101,6 +101,7 @@ typedef struct q16_tile {
 INFC_INLINE void q16_tile_scores(const uint8_t *q, const uint8_t *k, int head_dim, int32_t *t)
 {
     const int padded = q16_padded(head_dim);
+    INFC_TILE_ORDER;
     for (int j = 0; j < 4; j++, t += 768) {
         _tile_zero(0);
         _tile_zero(1);
@@ -166,6 +167,7 @@ INFC_INLINE void q16_tile_softmax(q16_tile *x, const int32_t *t, const float *dk
 INFC_INLINE void q16_tile_values(const uint8_t *p, const uint8_t *v, const float *c, const float *f, int from, int head_dim, int32_t *t,
                                  float *o, size_t ldo)
 {
+    INFC_TILE_ORDER;
     _tile_loadd(3, p, 64);
     _tile_loadd(4, p + 1024, 64);
     for (int d = 0; d < head_dim / 16; d++, v += Q16_TILE_BYTES) {
