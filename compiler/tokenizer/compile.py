@@ -30,6 +30,9 @@ _END_OF_GENERATION = frozenset(
 )
 
 
+_MOST_SHORT_WORDS = 16384  # of 16 bytes and a half: tables of 49,152 tokens stay below 2 MiB
+
+
 def compile_tokenizer(kv: Mapping[str, Any], vocab_size: int) -> bytes:
     """The TOKENIZER section for byte-level BPE (``tokenizer.ggml.model`` = ``gpt2``).
 
@@ -140,7 +143,11 @@ def _words(
     is_short = [len(b) <= words.SHORT_WORD for b in whole]
     short = {b: i for (b, i), s in zip(whole.items(), is_short, strict=True) if s}
     long = {b: i for (b, i), s in zip(whole.items(), is_short, strict=True) if not s}
-    return short, np.array(by_merging, bool)[is_short], long
+    merges_too = np.array(by_merging, bool)[is_short]
+    if not ignore_merges:  # merging makes the others too: only the frequent ones are worth their slot
+        short = dict(list(short.items())[:_MOST_SHORT_WORDS])
+        merges_too = merges_too[:_MOST_SHORT_WORDS]
+    return short, merges_too, long
 
 
 def _special_id(kv: Mapping[str, Any], name: str, n: int) -> int:
