@@ -22,8 +22,6 @@ SOURCES = [
         "kv",
         "blob",
         "sha256",
-        "merge",
-        "scan",
         "memory",
         "threads",
         "quota",
