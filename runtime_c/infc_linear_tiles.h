@@ -1,4 +1,4 @@
-// infc_linear_tiles.h: M >= 16 on AMX tiles, for the format that infc_linear_q8.h is including it for:
+// infc_linear_tiles.h: many rows on AMX tiles, for the format that infc_linear_q8.h is including it for:
 //
 //   linear_F_q8_tiles(w, n_panels, K, x, M, y, scratch)     x in tiles of sixteen rows
 //
