@@ -88,7 +88,7 @@ class Driver:
 
     def graphs(self, model: ModelFile, config: ModelConfig) -> list[tuple[str, Graph]]:
         """(stage, verified graph) as built and after each pass."""
-        from infc.frontend.llama import build as build_graph
+        from infc.frontend.families import build as build_graph
         from infc.ir.verify import verify
         from infc.passes.order import run_passes
 

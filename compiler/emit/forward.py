@@ -8,7 +8,7 @@ from itertools import count
 from typing import Any
 
 from infc.emit.names import attention_name, linear_name
-from infc.emit.phases import batch_classes
+from infc.emit.phases import ROWS, batch_classes
 from infc.ir.ops import Weight
 from infc.kernels.spec import KernelSpec
 from infc.kernels.target import CLASSES
@@ -17,11 +17,21 @@ from infc.plan.layout import panel_bytes
 from infc.plan.plan import LinearPlan, Phase, Plan, TargetPlan
 
 _TITLES = {
-    "qkv": "q, k, v = W x; then RoPE, q scaled for attention, k and v written to their page",
-    "gate_up": "h = silu(Wg x) * (Wu x)",
+    "gate_up": "h = {act}(Wg x) * (Wu x)",
+    "up": "h = {act}(W x)",
+    "store": "y = W x",
     "residual": "x += W a",
     "head": "logits = W x",
 }
+
+
+def _title(phase: Phase) -> str:
+    """What a function computes, biases and factors apart: those are in its name."""
+    if phase.kind == "qkv":
+        norm = "each head of q and k normalised, " if max(phase.head_norms) >= 0 else ""
+        turn = "RoPE, " if phase.rope else ""
+        return f"q, k, v = W x; then {norm}{turn}q scaled for attention, k and v written to their page"
+    return _TITLES[phase.kind].format(act=phase.activation) + (", quantized at once" if phase.quantize else "")
 
 
 def f32_literal(x: float) -> str:
@@ -31,9 +41,9 @@ def f32_literal(x: float) -> str:
     return f"{mantissa}{'0' if mantissa.endswith('.') else ''}p{exponent}f"
 
 
-def attention_scale(kv: str, head_dim: int) -> float:
-    """What a rotated query is multiplied by: attention over a q16 cache takes powers of two, over f16 powers of e."""
-    return (math.log2(math.e) if kv == "q16" else 1.0) / math.sqrt(head_dim)
+def exponent_unit(kv: str) -> float:
+    """Attention over a q16 cache takes powers of two, over f16 powers of e: scores, and so queries, are multiplied by this."""
+    return math.log2(math.e) if kv == "q16" else 1.0
 
 
 def attention_rows(head_dim: int, group: int) -> int:
@@ -74,12 +84,14 @@ class ForwardContext:
             "panels": lin.panels_per_unit,
             "unit_offset": lin.unit_offset,
             "unit_bytes": lin.panels_per_unit * panel_bytes(w),
+            "bias": lin.bias,
             "x": f"x{sources.index(lin.source)}",
         }
 
     def _function(self, phase: Phase, i: int) -> dict[str, Any]:
         c = self.config
         specs = [lin.kernels[i] for lin in phase.linears]
+        vectors = [*(lin.bias for lin in phase.linears), *phase.head_norms]
         batch = CLASSES[i]
         sources = self._sources(phase)
         head_units = c.head_dim // 16 // phase.linears[0].panels_per_unit
@@ -88,7 +100,7 @@ class ForwardContext:
             "kind": phase.kind,
             "batch": batch,
             "c_name": linear_name(phase, batch, self.tp.target),
-            "title": _TITLES[phase.kind] + (", quantized at once" if phase.kind == "gate_up" and phase.quantize else ""),
+            "title": _title(phase),
             "used_by": phase.tensor,
             "linears": [self._linear(lin, spec, sources) for lin, spec in zip(phase.linears, specs, strict=True)],
             "arguments": self._arguments(phase),
@@ -101,9 +113,17 @@ class ForwardContext:
             "mmacs": f"{sum(lin.n * lin.k for lin in phase.linears) / 1e6:.2f}",
             "head_units": head_units,
             "q_units": group * head_units,
-            "group_units": self._group_units(phase.linears[0].panels_per_unit),
-            "q_scale": f32_literal(attention_scale(self.plan.kv.dtype, c.head_dim)),
+            "group_units": (group + 2) * head_units,
+            "q_scale": f32_literal(exponent_unit(self.plan.kv.dtype) * phase.scale),
             "kv": self.plan.kv.dtype,
+            "vectors": max(vectors) >= 0,
+            "head_norms": phase.head_norms,
+            "rope": phase.rope,
+            "activation": phase.activation,
+            "gated": {"silu": "swiglu", "gelu": "geglu", "": ""}[phase.activation],
+            "scale": f32_literal(phase.scale) if phase.scale != 1 else "",
+            "cap": f32_literal(phase.cap) if phase.cap else "",
+            "uncap": f32_literal(1 / phase.cap) if phase.cap else "",
         }
 
     def _calls(self, phase: Phase) -> list[dict[str, str]]:
@@ -113,17 +133,10 @@ class ForwardContext:
         guards = ["else " if c is found[-1] else f"{'else ' if c is not found[0] else ''}if ({tests[c.index]}) " for c in found]
         return [{"guard": g, "name": c.name} for g, c in zip(guards, found, strict=True)]
 
-    def _group_units(self, panels_per_unit: int) -> int:
-        """Work items of the q, k and v of one kv head."""
-        c = self.config
-        return (c.n_heads // c.n_kv_heads + 2) * (c.head_dim // 16 // panels_per_unit)
-
-    def _qkv_unit(self) -> int:
-        return next(p.linears[0].panels_per_unit for k in self.tp.kinds for p in k.phases if p.kind == "qkv")
-
     def _attention(self, phase: Phase) -> dict[str, Any]:
         c = self.config
         group = c.n_heads // c.n_kv_heads
+        cap = phase.cap * exponent_unit(self.plan.kv.dtype)
         return {
             "kind": "attention",
             "linears": (),
@@ -133,7 +146,10 @@ class ForwardContext:
             "quantize": phase.quantize,
             "source": phase.source,
             "target": phase.target,
-            "group_units": self._group_units(self._qkv_unit()),
+            "group_units": phase.awaits,
+            "limited": phase.window > 0 or phase.cap > 0,
+            "window": phase.window,
+            "cap": f32_literal(cap) if cap else "0.0f",
             "kv_bytes_per_position": self.plan.kv.part_bytes // self.plan.kv.page_size * c.n_kv_heads,
         }
 
@@ -150,17 +166,27 @@ class ForwardContext:
             "terms": phase.terms,
             "private": phase.target in self.private,
             "width": 0,
+            "layer_norm": phase.layer_norm,
+            "barrier": phase.barrier,
         }
-        if phase.kind in ("norm", "quantize"):
+        if phase.kind == "rows_kv":
+            d |= {"rope": phase.rope, "kv": self.plan.kv.dtype, "q_scale": f32_literal(exponent_unit(self.plan.kv.dtype) * phase.scale)}
+        elif phase.kind in ROWS:
             d["width"] = self.plan.buffer(phase.target).width
             d["buffer_offset"] = self.plan.arena.offset(phase.target)
             d["private_offset"] = self.private.get(phase.target, 0)
         elif phase.kind == "embed":
             d["weight"] = phase.linears[0].weight_type.lower()
+            d["scale"] = f32_literal(phase.scale) if phase.scale != 1 else ""
+            d |= {"positions": phase.positions.lower(), "extra": phase.extra}
         elif phase.kind == "attention":
             d["c_name"] = self._attention(phase)["c_name"]
         else:
             d["argument"] = self._argument(phase)
+            if max(*(lin.bias for lin in phase.linears), *phase.head_norms) >= 0:
+                d["argument"] += f", (const float *)(w + {phase.extra})"
+            if phase.kind == "store":
+                d["argument"] += f", p->{phase.target}"
             d["calls"] = self._calls(phase)
         return d
 
@@ -207,9 +233,9 @@ class ForwardContext:
             "prologue": self.phase(next(p for p in self.tp.prologue if p.kind == "embed"), 0),
             "epilogue": [self.phase(p, next(probe) if p in timed else -1) for p in self.tp.epilogue],
             "runs": plan.runs,
-            "rope_offset": plan.layout.rope.offset,
-            "rms_eps": f32_literal(self.config.rms_eps),
+            "ropes": [{"buffer": r.buffer, "offset": r.offset} for r in plan.layout.ropes],
+            "eps": f32_literal(self.config.norm_eps),
         }
 
     def _layer_buffers(self) -> set[str]:
-        return {p.target for k in self.tp.kinds for p in k.phases if p.kind in ("norm", "quantize")}
+        return {p.target for k in self.tp.kinds for p in k.phases if p.kind in ROWS}

@@ -5,7 +5,28 @@ from __future__ import annotations
 from infc.kernels.target import Target
 from infc.plan.plan import LinearPlan, Phase
 
-_FUSED = {"residual": "residual", "qkv": "rope_kv", "gate_up": "swiglu", "head": ""}
+_ACTIVATED = {"silu": "silu", "gelu": "gelu"}
+_GATED = {"silu": "swiglu", "gelu": "geglu"}
+
+
+def _fused(phase: Phase) -> list[str]:
+    """What the epilogue does, in the order in which it does it."""
+    what = ["bias"] if any(lin.bias >= 0 for lin in phase.linears) else []
+    match phase.kind:
+        case "qkv":
+            what += ["norm"] if max(phase.head_norms) >= 0 else []
+            what += [phase.rope.replace("_", ""), "kv"] if phase.rope else ["kv"]
+        case "gate_up":
+            what.append(_GATED[phase.activation])
+        case "up":
+            what.append(_ACTIVATED[phase.activation])
+        case "residual" | "head":
+            what += ["scaled"] if phase.scale != 1 else []
+            what += ["capped"] if phase.cap else []
+            what += ["residual"] if phase.kind == "residual" else []
+        case "store":
+            what.append("store")
+    return what + (["q8"] if phase.quantize else [])
 
 
 def _formats(linears: tuple[LinearPlan, ...]) -> str:
@@ -20,9 +41,7 @@ def _formats(linears: tuple[LinearPlan, ...]) -> str:
 def linear_name(phase: Phase, batch: str, target: Target) -> str:
     """E.g. ``gemv2_q4_1_q8_swiglu_q8__avx2_r16__n1536_k576``."""
     count = len(phase.linears)
-    what = [batch + (str(count) if count > 1 else ""), _formats(phase.linears), _FUSED[phase.kind]]
-    if phase.kind == "gate_up" and phase.quantize:
-        what.append("q8")
+    what = [batch + (str(count) if count > 1 else ""), _formats(phase.linears), *_fused(phase)]
     n = sum(lin.n for lin in phase.linears) if phase.kind == "qkv" else phase.linears[0].n
     shape = f"n{n}_k{phase.linears[0].k}"
     return "__".join(("_".join(w for w in what if w), f"{target.isa}_r16", shape))
@@ -30,5 +49,5 @@ def linear_name(phase: Phase, batch: str, target: Target) -> str:
 
 def attention_name(phase: Phase, target: Target, kv: str, head_dim: int, group: int, page: int) -> str:
     """E.g. ``attention_f16_q8__avx2_p32__h64_g3``."""
-    what = f"attention_{kv}" + ("_q8" if phase.quantize else "")
-    return f"{what}__{target.isa}_p{page}__h{head_dim}_g{group}"
+    what = f"attention_{kv}" + ("_capped" if phase.cap else "") + ("_q8" if phase.quantize else "")
+    return f"{what}__{target.isa}_p{page}__h{head_dim}_g{group}" + (f"_w{phase.window}" if phase.window else "")

@@ -34,6 +34,22 @@ def batch_classes(phase: Phase, tp: TargetPlan) -> list[BatchClass]:
     return [BatchClass(i, linear_name(phase, CLASSES[i], tp.target), rows[i]) for i in found]
 
 
+ROWS = ("norm", "norm_add", "quantize", "rows_kv")  # phases that work row by row
+
+
+def row_function(phase: Phase) -> str:
+    """The function of runtime_c that such a phase calls for a row."""
+    norm = "layernorm" if phase.layer_norm else "rmsnorm"
+    match phase.kind:
+        case "norm_add":
+            return f"{norm}_add_row"
+        case "rows_kv":
+            return f"{norm}_row"
+        case "quantize":
+            return f"quantize_q8{'x2' if phase.terms == 2 else ''}_row"
+    return f"{norm}_q8{'x2' if phase.terms == 2 else ''}_row" if phase.quantize else f"{norm}_row"
+
+
 def _kernels(plan: Plan, tp: TargetPlan, phase: Phase) -> list[dict[str, Any]]:
     """Name and row counts of the functions a phase calls; ``rows`` counts int8 rows, of which a row of two terms makes two."""
     c = plan.config
@@ -43,10 +59,8 @@ def _kernels(plan: Plan, tp: TargetPlan, phase: Phase) -> list[dict[str, Any]]:
         return [{"name": name, "rows": None}]
     if phase.kind == "embed":
         return [{"name": f"embed_{phase.linears[0].weight_type.lower()}_row", "rows": None}]
-    if phase.kind in ("norm", "quantize"):
-        terms = "x2" if phase.terms == 2 else ""
-        name = "quantize_q8_row" if phase.kind == "quantize" else f"rmsnorm_q8{terms}_row" if phase.quantize else "rmsnorm_row"
-        return [{"name": name, "rows": None}]
+    if phase.kind in ROWS:
+        return [{"name": row_function(phase), "rows": None}]
     return [{"name": c.name, "rows": list(c.rows)} for c in batch_classes(phase, tp)]
 
 

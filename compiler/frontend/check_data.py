@@ -16,6 +16,7 @@ _FLOATS = {"F32": (0x7F800000, 4), "F16": (0x7C00, 2), "BF16": (0x7F80, 2)}
 # type -> (bytes a block, f16 scales at its start)
 _BLOCKS = {"Q4_0": (18, 1), "Q4_1": (20, 2), "Q5_0": (22, 1), "Q5_1": (24, 2), "Q8_0": (34, 1)}
 _F16 = 0x7C00
+_FACTORS = ("rope_freqs.weight", "rope_factors_short.weight", "rope_factors_long.weight")
 
 
 def check(model: ModelFile, warnings: list[str]) -> None:
@@ -29,9 +30,9 @@ def check(model: ModelFile, warnings: list[str]) -> None:
             _check_floats(t, data)
         else:
             _check_scales(t, data, warnings)
-    factors = model.tensors.get("rope_freqs.weight")
-    if factors is not None and float(model.data(factors.name).view("<f4").min()) <= 0:
-        raise InputError("G34", "a RoPE factor that is not positive", f"tensor {factors.name}: offset {factors.offset}")
+    for factors in (t for t in model.tensors.values() if t.name in _FACTORS):
+        if float(model.data(factors.name).view("<f4").min()) <= 0:
+            raise InputError("G34", "a RoPE factor that is not positive", f"tensor {factors.name}: offset {factors.offset}")
 
 
 def _check_floats(t: TensorInfo, data: Bytes) -> None:

@@ -3,30 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 from infc.errors import InputError
-from infc.formats import FORMATS
 from infc.frontend.config import ModelConfig
+from infc.frontend.families import FAMILIES
 from infc.frontend.gguf import ModelFile
 from infc.frontend.keys import Keys
+from infc.frontend.rules import Rule
 
-MATRIX = frozenset(FORMATS)
-VECTOR = frozenset({"F32"})
 _LAYER = re.compile(r"blk\.(\d{1,9})\.")
 # general.file_type -> the type most matrices must have had in mind; only types that are never replaced by another.
 _FILE_TYPES = {0: "F32", 1: "F16", 2: "Q4_0", 3: "Q4_1", 7: "Q8_0", 8: "Q5_0", 9: "Q5_1", 32: "BF16"}
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """What one tensor must look like: ggml-order shape (ne[0] contiguous), allowed types, whether it may be missing."""
-
-    name: str
-    ne: tuple[int, ...]
-    types: frozenset[str]
-    required: bool = True
 
 
 def check(model: ModelFile, config: ModelConfig) -> None:
@@ -36,7 +23,7 @@ def check(model: ModelFile, config: ModelConfig) -> None:
     if embedding is not None and embedding.ne[0] != config.dim:
         raise InputError("G32", f"width {config.dim} stated, {embedding.ne[0]} found", "tensor token_embd.weight")
     known = set()
-    for rule in RULES[config.arch](config):
+    for rule in FAMILIES[config.arch].tensors(config):
         known.add(rule.name)
         _check_one(model, rule)
     for name, t in model.tensors.items():
@@ -86,25 +73,3 @@ def _check_file_type(model: ModelFile, arch: str) -> None:
             f"file type {stated} ({name}) but matrices of {', '.join(sorted(types))}",
             "key general.file_type",
         )
-
-
-def _llama(c: ModelConfig) -> Iterator[Rule]:
-    q, kv = c.n_heads * c.head_dim, c.n_kv_heads * c.head_dim
-    yield Rule("token_embd.weight", (c.dim, c.vocab_size), MATRIX)
-    yield Rule("output_norm.weight", (c.dim,), VECTOR)
-    yield Rule("output.weight", (c.dim, c.vocab_size), MATRIX, required=False)
-    yield Rule("rope_freqs.weight", (c.rope_dim // 2,), VECTOR, required=False)
-    for i in range(c.n_layers):
-        blk = f"blk.{i}."
-        yield Rule(blk + "attn_norm.weight", (c.dim,), VECTOR)
-        yield Rule(blk + "attn_q.weight", (c.dim, q), MATRIX)
-        yield Rule(blk + "attn_k.weight", (c.dim, kv), MATRIX)
-        yield Rule(blk + "attn_v.weight", (c.dim, kv), MATRIX)
-        yield Rule(blk + "attn_output.weight", (q, c.dim), MATRIX)
-        yield Rule(blk + "ffn_norm.weight", (c.dim,), VECTOR)
-        yield Rule(blk + "ffn_gate.weight", (c.dim, c.hidden_dim), MATRIX)
-        yield Rule(blk + "ffn_up.weight", (c.dim, c.hidden_dim), MATRIX)
-        yield Rule(blk + "ffn_down.weight", (c.hidden_dim, c.dim), MATRIX)
-
-
-RULES: dict[str, Callable[[ModelConfig], Iterator[Rule]]] = {"llama": _llama}

@@ -1,4 +1,4 @@
-"""What a model is, once its file has been checked: the numbers every later stage works from."""
+"""What a model is, once its file has been checked: the numbers and features every later stage works from."""
 
 from __future__ import annotations
 
@@ -6,13 +6,35 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class RopeScaling:
-    """How positions are stretched. ``linear``: position / factor. Factors per frequency come as a tensor instead."""
+class Rope:
+    """One set of rotations (Su et al., 2021): ``dim`` leading dimensions of a head turn, pair i by position * base^(-2i/dim) / factor.
 
-    type: str
-    factor: float
-    orig_ctx: int
-    attn_factor: float
+    ``factors`` names a tensor (dim / 2) that divides the frequencies as well; ``long_factors`` the one that takes its place in a
+    program compiled for more than ``orig_ctx`` positions. Cosines and sines are multiplied by ``attn_factor``. ``halves``: pair i is
+    (i, i + dim / 2) of the file's rows, not (2i, 2i + 1).
+    """
+
+    dim: int
+    base: float = 10000.0
+    factor: float = 1.0
+    attn_factor: float = 1.0
+    orig_ctx: int = 0
+    factors: str | None = None
+    long_factors: str | None = None
+    halves: bool = False
+
+    def factors_for(self, n_ctx: int) -> str | None:
+        """The tensor that divides the frequencies of a program compiled for ``n_ctx`` positions."""
+        return self.long_factors if self.long_factors is not None and n_ctx > self.orig_ctx else self.factors
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """What may differ from layer to layer. ``window``: a query at position p sees keys p - window + 1 .. p; 0: all up to p.
+    ``rope``: index in ``ModelConfig.ropes``; -1: no rotation."""
+
+    window: int = 0
+    rope: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,8 +42,9 @@ class ModelConfig:
     """Hyper-parameters under llama2.c's names. Every value is validated: positive, finite, consistent with the tensors.
 
     ``dim`` is the residual stream's width, ``hidden_dim`` the feed-forward width, ``head_dim`` the width of one head
-    (not necessarily dim / n_heads), ``rope_dim`` how many of its leading dimensions rotate. ``vocab_size`` counts the
-    rows of the embedding. ``tied_embeddings``: the output head reads the embedding's matrix.
+    (not necessarily dim / n_heads). ``vocab_size`` counts the rows of the embedding. ``tied_embeddings``: the output head reads the
+    embedding's matrix. The fields from ``embedding_scale`` on have values that change nothing: a family sets those it has.
+    ``attention_scale`` multiplies q k^T (0: 1 / sqrt(head_dim)); a soft cap c (0: none) makes c tanh(x / c) of x.
     """
 
     arch: str
@@ -34,8 +57,13 @@ class ModelConfig:
     hidden_dim: int
     vocab_size: int
     n_ctx_train: int
-    rms_eps: float
-    rope_dim: int
-    rope_freq_base: float
-    rope_scaling: RopeScaling | None
+    norm_eps: float
     tied_embeddings: bool
+    ropes: tuple[Rope, ...]
+    layers: tuple[Layer, ...]
+    embedding_scale: float = 1.0
+    residual_scale: float = 1.0
+    logit_scale: float = 1.0
+    attention_scale: float = 0.0
+    attention_softcap: float = 0.0
+    logit_softcap: float = 0.0

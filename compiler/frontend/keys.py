@@ -17,15 +17,18 @@ class Keys:
     def __init__(self, model: ModelFile, arch: str) -> None:
         self.model = model
         self.arch = arch
+        self.used: set[str] = set()  # keys that somebody asked for, without the architecture's name
 
     def full(self, key: str) -> str:
         return self.arch + key if key.startswith(".") else key
 
     def has(self, key: str) -> bool:
+        self.used.add(key)
         return self.full(key) in self.model.kv
 
     def _get(self, key: str, kind: str, default: object) -> object:
         """The value of ``key`` with exactly the type ``kind``, as llama.cpp asks; ``default`` None: it must be there."""
+        self.used.add(key)
         key = self.full(key)
         if key not in self.model.kv:
             if default is None:
@@ -66,11 +69,24 @@ class Keys:
         assert isinstance(value, list)
         return value
 
+    def pattern(self, key: str, code: str, n: int, default: int) -> int | list[bool]:
+        """A period, or for each of ``n`` layers yes or no."""
+        name = self.full(key)
+        kind = self.model.kv_types.get(name, "u32")
+        if not kind.startswith("["):
+            return self.u32(key, code, 0, default=default)
+        self.used.add(key)
+        values = np.asarray(self.model.kv[name])
+        if kind not in ("[bool]", "[u32]", "[i32]") or len(values) != n or not np.isin(values, (0, 1)).all():
+            raise InputError(code, f"must be a number or {n} times yes or no", f"key {name}")
+        return [bool(v) for v in values]
+
     def uniform_u32(self, key: str, n: int, code: str, low: int, default: int | None = None) -> int:
         """A number for all ``n`` layers, or an array of ``n`` equal ones: layers that differ are not supported yet."""
         name = self.full(key)
         if self.model.kv_types.get(name) not in ("[u32]", "[i32]"):
             return self.u32(key, code, low, default=default)
+        self.used.add(key)
         values = np.asarray(self.model.kv[name])
         if len(values) != n:
             raise InputError("G33" if code == "G33" else "G40", f"{len(values)} values for {n} layers", f"key {name}")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, Field, dataclass, fields
 from typing import Any
 
-from infc.frontend.config import ModelConfig
-from infc.ir.ops import Op, Origin, Weight
+from infc.frontend.config import ModelConfig, Rope
+from infc.ir.ops import Op, Origin, Projection, Weight
 
 
 @dataclass(frozen=True)
@@ -59,21 +59,33 @@ def replace_ops(graph: Graph, ops: list[Op], new_values: tuple[Value, ...] = ())
 
 
 def _attribute(value: Any) -> str:
-    if isinstance(value, Weight):
-        return f"{value.tensor}:{value.type}[{value.n},{value.k}]"
-    if isinstance(value, float):
-        return value.hex()
+    match value:
+        case Weight():
+            part = f"+{value.first}" if value.first else ""
+            order = f"~{value.halves[0]}/{value.halves[1]}" if value.halves is not None else ""
+            return f"{value.tensor}{part}{order}:{value.type}[{value.n},{value.k}]"
+        case Projection():
+            return "(" + " ".join(_attribute(w) for w in (value.weight, value.bias, value.norm) if w is not None) + ")"
+        case Rope():
+            return "(" + " ".join(f"{f.name}={_attribute(getattr(value, f.name))}" for f in _telling(value)) + ")"
+        case float():
+            return value.hex()
     return str(value)
 
 
+def _telling(item: Op | Rope) -> list[Field[Any]]:
+    """The fields of its own whose values are not the default."""
+    own = (f for f in fields(item) if f.name not in ("inputs", "outputs", "origin"))
+    return [f for f in own if f.default is MISSING or getattr(item, f.name) != f.default]
+
+
 def dump(graph: Graph) -> str:
-    """Stable text: one line a value, one line an operation."""
+    """Stable text: one line a value, one line an operation; what an operation leaves at its default is not mentioned."""
     c = graph.config
     lines = [f"graph {c.arch} dim={c.dim} layers={c.n_layers} heads={c.n_heads}/{c.n_kv_heads} head_dim={c.head_dim}"]
     lines += [f"  value {v.name}: {v.dtype}[M,{v.width}]" for v in graph.values]
     for op in graph.ops:
-        own = [f for f in fields(op) if f.name not in ("inputs", "outputs", "origin")]
-        attrs = " ".join(f"{f.name}={_attribute(getattr(op, f.name))}" for f in own)
+        attrs = " ".join(f"{f.name}={_attribute(getattr(op, f.name))}" for f in _telling(op))
         lines.append(f"  {', '.join(op.outputs)} = {type(op).__name__}({', '.join(op.inputs)}) {attrs}".rstrip())
     lines.append(f"  return {', '.join(graph.outputs)}")
     return "\n".join(lines) + "\n"

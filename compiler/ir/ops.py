@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from infc.frontend.config import Rope as RopeSpec
+
 
 @dataclass(frozen=True)
 class Origin:
@@ -20,12 +22,18 @@ class Origin:
 
 @dataclass(frozen=True)
 class Weight:
-    """A matrix of the model file: ``n`` output rows by ``k`` inputs, stored as ``type`` (a ggml type name)."""
+    """A matrix of the model file: ``n`` output rows by ``k`` inputs, stored as ``type`` (a ggml type name); a vector is one row of k.
+
+    It may be part of a tensor: rows (of a vector: elements) from ``first`` on. ``halves`` (head_dim, rotated): inside each head of
+    head_dim rows, rows i and i + rotated / 2 of the file become neighbours 2i and 2i + 1, as rotation by pairs wants them.
+    """
 
     tensor: str
     type: str
     n: int
     k: int
+    first: int = 0
+    halves: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -42,9 +50,13 @@ class Op:
         return ()
 
 
+def _some(*weights: Weight | None) -> tuple[Weight, ...]:
+    return tuple(w for w in weights if w is not None)
+
+
 @dataclass(frozen=True)
 class OneWeight(Op):
-    """An operation that reads exactly one tensor."""
+    """An operation that reads one tensor, and perhaps a bias."""
 
     weight: Weight
 
@@ -54,18 +66,33 @@ class OneWeight(Op):
 
 
 @dataclass(frozen=True)
+class Biased(OneWeight):
+    """``bias`` is added to each row's result; None: there is none."""
+
+    bias: Weight | None = None
+
+    @property
+    def weights(self) -> tuple[Weight, ...]:
+        return _some(self.weight, self.bias)
+
+
+@dataclass(frozen=True)
 class Embed(OneWeight):
-    """tokens -> x: row ``token`` of the embedding matrix."""
+    """tokens -> x: row ``token`` of the embedding matrix, times ``scale``; plus row ``pos`` of ``positions``. inputs: token, pos."""
+
+    scale: float = 1.0
+    positions: Weight | None = None
+
+    @property
+    def weights(self) -> tuple[Weight, ...]:
+        return _some(self.weight, self.positions)
 
 
 @dataclass(frozen=True)
 class RopeRows(Op):
-    """positions -> the cosine and signed sine of each row's position, from a table made at compile time.
+    """positions -> the cosine and signed sine of each row's position, from a table made at compile time."""
 
-    ``freq_factors`` names the tensor that divides the frequencies (Llama 3.1's long context), or is None.
-    """
-
-    freq_factors: str | None
+    spec: RopeSpec
 
 
 @dataclass(frozen=True)
@@ -76,6 +103,26 @@ class RmsNorm(OneWeight):
 
 
 @dataclass(frozen=True)
+class LayerNorm(OneWeight):
+    """y = (x - mean(x)) / sqrt(var(x) + eps) * w + bias (Ba et al., 2016)."""
+
+    bias: Weight
+    eps: float
+
+    @property
+    def weights(self) -> tuple[Weight, ...]:
+        return (self.weight, self.bias)
+
+
+@dataclass(frozen=True)
+class HeadNorm(OneWeight):
+    """RmsNorm of each head on its own, all with the same weight."""
+
+    eps: float
+    n_heads: int
+
+
+@dataclass(frozen=True)
 class Quantize(Op):
     """f32 -> q8: int8 with one scale per 32 values. ``terms`` 2: what the first rounding lost is quantized again (q8x2)."""
 
@@ -83,8 +130,8 @@ class Quantize(Op):
 
 
 @dataclass(frozen=True)
-class Linear(OneWeight):
-    """y = W x."""
+class Linear(Biased):
+    """y = W x + bias."""
 
 
 @dataclass(frozen=True)
@@ -103,14 +150,25 @@ class KvWrite(Op):
 
 @dataclass(frozen=True)
 class Attention(Op):
-    """Softmax(q k^T / sqrt(head_dim)) v over the pages of each row's sequence. inputs: q, cache."""
+    """Softmax(scale q k^T) v over the pages of each row's sequence. inputs: q, cache.
+
+    ``window``: keys that are older by that or more are not seen; 0: all are. ``softcap`` c: a score x becomes c tanh(x / c); 0: it stays.
+    """
 
     layer: int
+    scale: float
+    window: int = 0
+    softcap: float = 0.0
 
 
 @dataclass(frozen=True)
 class Silu(Op):
     """y = x / (1 + exp(-x))."""
+
+
+@dataclass(frozen=True)
+class Gelu(Op):
+    """y = x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) (Hendrycks and Gimpel, 2016)."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +182,20 @@ class Add(Op):
 
 
 @dataclass(frozen=True)
+class Scale(Op):
+    """y = x * factor."""
+
+    factor: float
+
+
+@dataclass(frozen=True)
+class Softcap(Op):
+    """y = cap tanh(x / cap)."""
+
+    cap: float
+
+
+@dataclass(frozen=True)
 class SelectRows(Op):
     """Keeps the rows whose logits or hidden state the caller wants."""
 
@@ -132,47 +204,110 @@ class SelectRows(Op):
 
 
 @dataclass(frozen=True)
-class NormQuantize(OneWeight):
-    """RmsNorm, then Quantize, while the row is in cache."""
+class NormQuantize(Biased):
+    """RmsNorm, or with a bias LayerNorm, then Quantize, while the row is in cache."""
+
+    eps: float = 0.0
+    terms: int = 1
+
+
+@dataclass(frozen=True)
+class NormAdd(OneWeight):
+    """x + RmsNorm(y): a norm after its block, into the residual stream. inputs: y, x."""
 
     eps: float
-    terms: int
+
+
+@dataclass(frozen=True)
+class Projection:
+    """One of q, k and v: its matrix, its bias and the norm of its heads (or None)."""
+
+    weight: Weight
+    bias: Weight | None = None
+    norm: Weight | None = None
 
 
 @dataclass(frozen=True)
 class QkvRopeKvWrite(Op):
-    """q, k and v of one normalised row in one pass over the weights; RoPE and the page write are its epilogue."""
+    """q, k and v of one normalised row in one pass over the weights; biases, the heads' norms, RoPE and the page write are its
+    epilogue. inputs: what q, k and v read, and the rope rows unless positions do not turn anything."""
 
-    q: Weight
-    k: Weight
-    v: Weight
+    q: Projection
+    k: Projection
+    v: Projection
     layer: int
+    eps: float  # of the heads' norms
+    scale: float  # of Attention
 
     @property
     def weights(self) -> tuple[Weight, ...]:
-        return (self.q, self.k, self.v)
+        return (*self.matrices, *self.vectors)
+
+    @property
+    def matrices(self) -> tuple[Weight, Weight, Weight]:
+        """q, k and v."""
+        return (self.q.weight, self.k.weight, self.v.weight)
+
+    @property
+    def vectors(self) -> tuple[Weight, ...]:
+        """Biases of q, k and v, then the norms of q and k, as far as there are any."""
+        return _some(self.q.bias, self.k.bias, self.v.bias, self.q.norm, self.k.norm)
 
 
 @dataclass(frozen=True)
-class GateUpSwiglu(Op):
-    """h = silu(Wg x) * (Wu x), quantized at once where ``quantize`` says so (Shazeer, 2020)."""
+class NormRopeKvWrite(Op):
+    """RmsNorm of whole rows of q and k, RoPE, page write: for norms that span heads. inputs: q, k, v, and the rope rows if any."""
+
+    q_norm: Weight
+    k_norm: Weight
+    layer: int
+    eps: float
+    scale: float  # of Attention
+
+    @property
+    def weights(self) -> tuple[Weight, ...]:
+        return (self.q_norm, self.k_norm)
+
+
+@dataclass(frozen=True)
+class GateUp(Op):
+    """h = activation(Wg x) * (Wu x), quantized at once where ``quantize`` says so (Shazeer, 2020). ``activation``: silu or gelu."""
 
     gate: Weight
     up: Weight
+    activation: str
     quantize: bool
+    gate_bias: Weight | None = None
+    up_bias: Weight | None = None
 
     @property
     def weights(self) -> tuple[Weight, ...]:
-        return (self.gate, self.up)
+        return _some(self.gate, self.up, self.gate_bias, self.up_bias)
 
 
 @dataclass(frozen=True)
-class AttentionQuantize(Op):
+class Up(Biased):
+    """h = activation(W x + bias), quantized at once where ``quantize`` says so."""
+
+    activation: str = "gelu"
+    quantize: bool = False
+
+
+@dataclass(frozen=True)
+class AttentionQuantize(Attention):
     """Attention whose epilogue quantizes each head's output."""
 
-    layer: int
+
+@dataclass(frozen=True)
+class LinearResidual(Biased):
+    """x += scale (W y + bias). inputs: y, x."""
+
+    scale: float = 1.0
 
 
 @dataclass(frozen=True)
-class LinearResidual(OneWeight):
-    """x += W y. inputs: y, x."""
+class Head(Biased):
+    """logits = cap tanh(scale (W x + bias) / cap); ``cap`` 0: no tanh."""
+
+    scale: float = 1.0
+    cap: float = 0.0

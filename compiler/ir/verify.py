@@ -24,32 +24,43 @@ def _signature(op: o.Op, graph: Graph) -> tuple[tuple[tuple[str, int], ...], tup
     """Expected (dtype, width) of inputs and outputs; width -1 is any; None for operations that check themselves."""
     c = graph.config
     q_width, kv_width = c.n_heads * c.head_dim, c.n_kv_heads * c.head_dim
-    act = "f32"
     match op:
         case o.Embed():
-            return (("i32", 1),), (("f32", op.weight.k),)
+            return (("i32", 1),) * (1 if op.positions is None else 2), (("f32", op.weight.k),)
         case o.RopeRows():
             return (("i32", 1),), (("f32", 2 * c.head_dim),)
-        case o.RmsNorm():
+        case o.RmsNorm() | o.LayerNorm():
             return (("f32", op.weight.k),), (("f32", op.weight.k),)
         case o.NormQuantize():
             return (("f32", op.weight.k),), ((quantized(op.terms), op.weight.k),)
+        case o.NormAdd():
+            return (("f32", op.weight.k),) * 2, (("f32", op.weight.k),)
+        case o.HeadNorm():
+            width = op.n_heads * op.weight.k
+            return (("f32", width),), (("f32", width),)
         case o.Rope():
             width = op.n_heads * c.head_dim
             return (("f32", width), ("f32", 2 * c.head_dim)), (("f32", width),)
         case o.KvWrite():
             return (("f32", kv_width), ("f32", kv_width)), (("kv", kv_width),)
-        case o.Attention():
-            return (("f32", q_width), ("kv", kv_width)), (("f32", q_width),)
         case o.AttentionQuantize():
             return (("f32", q_width), ("kv", kv_width)), (("q8", q_width),)
-        case o.GateUpSwiglu():
+        case o.Attention():
+            return (("f32", q_width), ("kv", kv_width)), (("f32", q_width),)
+        case o.GateUp():
             act = "q8" if op.quantize else "f32"
             return (("*", op.gate.k), ("*", op.up.k)), ((act, op.gate.n),)
+        case o.Up():
+            act = "q8" if op.quantize else "f32"
+            return (("*", op.weight.k),), ((act, op.weight.n),)
         case o.QkvRopeKvWrite():
-            x = ("*", op.q.k)
-            return (x, x, x, ("f32", 2 * c.head_dim)), (("f32", q_width), ("kv", kv_width))
-        case o.Linear():
+            x = ("*", op.q.weight.k)
+            rope = (("f32", 2 * c.head_dim),) * (len(op.inputs) - 3)
+            return (x, x, x, *rope), (("f32", q_width), ("kv", kv_width))
+        case o.NormRopeKvWrite():
+            rope = (("f32", 2 * c.head_dim),) * (len(op.inputs) - 3)
+            return (("f32", q_width), ("f32", kv_width), ("f32", kv_width), *rope), (("f32", q_width), ("kv", kv_width))
+        case o.Linear() | o.Head():
             return (("*", op.weight.k),), (("f32", op.weight.n),)
         case o.LinearResidual():
             return (("*", op.weight.k), ("f32", op.weight.n)), (("f32", op.weight.n),)

@@ -19,6 +19,7 @@ def fuse_attention_quantize(graph: Graph) -> Graph:
         if isinstance(op, o.Quantize):
             attention = producer[op.inputs[0]]
             if isinstance(attention, o.Attention) and len(consumers[op.inputs[0]]) == 1:
-                op = o.AttentionQuantize(attention.inputs, op.outputs, attention.origin, attention.layer)
+                a = attention
+                op = o.AttentionQuantize(a.inputs, op.outputs, a.origin, a.layer, a.scale, a.window, a.softcap)
         ops.append(op)
     return replace_ops(graph, ops)

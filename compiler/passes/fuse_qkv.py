@@ -1,9 +1,33 @@
-"""Linear q, k, v + Rope + Rope + KvWrite -> QkvRopeKvWrite: one pass over the weights, no f32 k or v in memory."""
+"""Linear q, k, v + heads' norms + Rope + Rope + KvWrite -> QkvRopeKvWrite: one pass over the weights, no f32 k or v in memory.
+
+Where q and k are normalised as whole rows the projections stay, and what follows them becomes NormRopeKvWrite.
+"""
 
 from __future__ import annotations
 
 from infc.ir import ops as o
 from infc.ir.graph import Graph, replace_ops
+
+
+class _Chain:
+    """What happens to q or k between its projection and its use, walking back from ``name``."""
+
+    def __init__(self, producer: dict[str, o.Op], name: str) -> None:
+        self.ops: list[o.Op] = []
+        self.rope: tuple[str, ...] = ()
+        self.norm: o.HeadNorm | o.RmsNorm | None = None
+        op = producer[name]
+        if isinstance(op, o.Rope):
+            self.ops.append(op)
+            self.rope, op = op.inputs[1:], producer[op.inputs[0]]
+        if isinstance(op, o.HeadNorm | o.RmsNorm):
+            self.ops.append(op)
+            self.norm, op = op, producer[op.inputs[0]]
+        self.linear = op
+
+
+def _projection(linear: o.Linear, norm: o.HeadNorm | o.RmsNorm | None) -> o.Projection:
+    return o.Projection(linear.weight, linear.bias, None if norm is None else norm.weight)
 
 
 def fuse_qkv(graph: Graph) -> Graph:
@@ -15,17 +39,27 @@ def fuse_qkv(graph: Graph) -> Graph:
     for write in graph.ops:
         if not isinstance(write, o.KvWrite):
             continue
-        rope_k, v = producer[write.inputs[0]], producer[write.inputs[1]]
         attention = consumers[write.outputs[0]][0]
-        rope_q = producer[attention.inputs[0]]
-        if not (isinstance(rope_k, o.Rope) and isinstance(rope_q, o.Rope) and isinstance(v, o.Linear)):
+        if not isinstance(attention, o.Attention):
             continue
-        q, k = producer[rope_q.inputs[0]], producer[rope_k.inputs[0]]
-        if not (isinstance(q, o.Linear) and isinstance(k, o.Linear)):
+        q, k, v = _Chain(producer, attention.inputs[0]), _Chain(producer, write.inputs[0]), producer[write.inputs[1]]
+        outputs = (attention.inputs[0], write.outputs[0])
+        if not (isinstance(q.linear, o.Linear) and isinstance(k.linear, o.Linear) and isinstance(v, o.Linear)) or q.rope != k.rope:
             continue
-        gone.update(id(op) for op in (q, k, v, rope_q, rope_k, write))
-        inputs = (q.inputs[0], k.inputs[0], v.inputs[0], rope_q.inputs[1])
-        outputs = (rope_q.outputs[0], write.outputs[0])
-        fused[id(write)] = o.QkvRopeKvWrite(inputs, outputs, q.origin, q.weight, k.weight, v.weight, write.layer)
+        eps = q.norm.eps if q.norm is not None else 0.0
+        if isinstance(q.norm, o.RmsNorm) and isinstance(k.norm, o.RmsNorm):
+            rows = (q.linear.outputs[0], k.linear.outputs[0], v.outputs[0], *q.rope)
+            norms = (q.norm.weight, k.norm.weight)
+            replaced: o.Op = o.NormRopeKvWrite(rows, outputs, write.origin, *norms, write.layer, eps, attention.scale)
+            gone.update(id(op) for op in (*q.ops, *k.ops))
+        elif not isinstance(q.norm, o.RmsNorm) and not isinstance(k.norm, o.RmsNorm):
+            inputs = (q.linear.inputs[0], k.linear.inputs[0], v.inputs[0], *q.rope)
+            parts = (_projection(q.linear, q.norm), _projection(k.linear, k.norm), _projection(v, None))
+            replaced = o.QkvRopeKvWrite(inputs, outputs, q.linear.origin, *parts, write.layer, eps, attention.scale)
+            gone.update(id(op) for op in (q.linear, k.linear, v, *q.ops, *k.ops))
+        else:
+            continue
+        gone.add(id(write))
+        fused[id(write)] = replaced
     ops = [fused.get(id(op), op) for op in graph.ops if id(op) in fused or id(op) not in gone]
     return replace_ops(graph, ops)

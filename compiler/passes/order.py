@@ -7,21 +7,25 @@ from collections.abc import Callable, Iterator
 from infc.ir.graph import Graph
 from infc.ir.verify import verify
 from infc.passes.fuse_attention_quantize import fuse_attention_quantize
+from infc.passes.fuse_head import fuse_head
+from infc.passes.fuse_mlp import fuse_mlp
+from infc.passes.fuse_norm_add import fuse_norm_add
 from infc.passes.fuse_norm_quantize import fuse_norm_quantize
 from infc.passes.fuse_qkv import fuse_qkv
 from infc.passes.fuse_residual import fuse_residual
-from infc.passes.fuse_swiglu import fuse_swiglu
 from infc.passes.quantize_activations import quantize_activations
 
 Pass = Callable[[Graph], Graph]
 
 PASSES: tuple[Pass, ...] = (
-    quantize_activations,  # first: the fusions below match on the Quantize it makes
+    fuse_head,  # before quantize_activations, which gives the head two terms
+    quantize_activations,  # before the fusions below: they match on the Quantize it makes
     fuse_norm_quantize,
     fuse_qkv,
-    fuse_swiglu,  # before fuse_residual only for the reader's sake: they match disjoint operations
+    fuse_mlp,  # before fuse_residual only for the reader's sake: they match disjoint operations
     fuse_attention_quantize,
     fuse_residual,
+    fuse_norm_add,
 )
 
 

@@ -21,9 +21,9 @@ def quantize_activations(graph: Graph) -> Graph:
     quantized: dict[str, str] = {}
     ops: list[o.Op] = []
     for op in graph.ops:
-        if isinstance(op, o.Linear) and format_of(op.weight.type).activation == "q8":
+        if isinstance(op, o.Linear | o.Head) and format_of(op.weight.type).activation == "q8":
             x = op.inputs[0]
-            terms = 2 if op.outputs[0] in graph.outputs else 1
+            terms = 2 if isinstance(op, o.Head) else 1
             if x not in quantized:
                 name = f"{x}:{dtype_of(terms)}"
                 quantized[x] = name

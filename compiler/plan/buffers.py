@@ -15,23 +15,34 @@ READY_BYTES = 64  # sizeof(infc_ready), one per kv head
 
 def buffer_name(value: str) -> str:
     """Values of all layers share buffers: ``q_rope.3`` -> ``q_rope``; the residual stream is one buffer, updated in place."""
-    name = re.sub(r"\.\d+", "", value).replace(":", "_")
-    return "x" if name in ("x_attn", "x_ffn") else name
+    name, _, kind = re.sub(r"\.\d+", "", value).partition(":")
+    name = "x" if name in ("x_attn", "x_ffn") else name
+    return f"{name}_{kind}" if kind else name
 
 
 def _is_private(op: o.Op) -> bool:
     """Work on whole rows is cheaper than a barrier while M is small: each thread makes its own copy of the result."""
-    return isinstance(op, o.NormQuantize | o.RmsNorm | o.Quantize)
+    return isinstance(op, o.NormQuantize | o.RmsNorm | o.LayerNorm | o.NormAdd | o.Quantize)
 
 
 def _barrier_intervals(steps: Sequence[o.Op]) -> list[int]:
     """The step number of each operation. Attention starts while other threads still project q, k and v (they meet at a counter
-    per kv head, not at a barrier), so it shares their step: what either reads or writes is live through both."""
+    per kv head, not at a barrier), so it shares their step: what either reads or writes is live through both. Projections that one
+    NormRopeKvWrite reads share a step, too: there is a barrier behind the last of them only."""
     numbers: list[int] = []
-    for op in steps:
-        same = isinstance(op, o.Attention | o.AttentionQuantize)
+    for op, before in zip(steps, [None, *steps], strict=False):
+        same = isinstance(op, o.Attention) or (isinstance(op, o.Linear) and isinstance(before, o.Linear))
         numbers.append((numbers[-1] if numbers else 0) + (0 if same else 1))
     return numbers
+
+
+def _last_uses(steps: Sequence[o.Op], numbers: list[int]) -> list[int]:
+    """Until when each operation's inputs are in use: a private one's until the threads have met, since one of them may be ahead."""
+    last = list(numbers)
+    for i in reversed(range(len(steps) - 1)):
+        if _is_private(steps[i]):
+            last[i] = max(last[i], last[i + 1])
+    return last
 
 
 def assign_buffers(
@@ -57,12 +68,18 @@ def assign_buffers(
 
     first: dict[str, int] = {}
     last: dict[str, int] = {}
-    for i, op in zip(_barrier_intervals(steps), steps, strict=True):
-        for name in (buffer_name(n) for n in (*op.outputs, *op.inputs)):
+    numbers = _barrier_intervals(steps)
+    for i, end, op in zip(numbers, _last_uses(steps, numbers), steps, strict=True):
+        for value, until in (*((n, i) for n in op.outputs), *((n, end) for n in op.inputs)):
+            name = buffer_name(value)
             if name in buffers:
                 first.setdefault(name, i)
-                last[name] = i
+                last[name] = max(until, last.get(name, 0))
     everywhere = {buffer_name(n) for op in before for n in op.outputs}
+    for op in reversed(layer):  # what a layer's last private steps read, another thread may not yet replace in the next layer
+        if not _is_private(op):
+            break
+        everywhere.update(buffer_name(n) for n in op.inputs)
     lifetimes = []
     for name, b in buffers.items():
         always = name in everywhere or name not in first

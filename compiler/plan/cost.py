@@ -53,9 +53,17 @@ def _cost(plan: Plan, phase: Phase, probe: int, calls: int) -> PhaseCost:
             (table,) = phase.linears
             f = format_of(table.weight_type)
             row = table.k // f.block_size * f.r16_bytes // ROWS
-            return PhaseCost(probe, phase, calls, row_bytes=row + c.rope_dim * 4)  # and its position's row of the RoPE table
+            if phase.positions:
+                row += table.k // format_of(phase.positions).block_size * format_of(phase.positions).r16_bytes // ROWS
+            tables = sum(r.spec.dim * 4 for r in plan.layout.ropes)  # its position's rows of the RoPE tables
+            return PhaseCost(probe, phase, calls, row_bytes=row + tables)
         case "norm":
             width = plan.buffer(phase.target).width
+            return PhaseCost(probe, phase, calls, weight_bytes=(8 if phase.layer_norm else 4) * width, f32_macs=2 * width)
+        case "norm_add":
+            return PhaseCost(probe, phase, calls, weight_bytes=4 * c.dim, f32_macs=2 * c.dim)
+        case "rows_kv":
+            width = (c.n_heads + c.n_kv_heads) * c.head_dim
             return PhaseCost(probe, phase, calls, weight_bytes=4 * width, f32_macs=2 * width)
         case "quantize":
             return PhaseCost(probe, phase, calls)

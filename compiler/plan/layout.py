@@ -11,6 +11,21 @@ from infc.plan.memory import align
 from infc.plan.plan import PanelPlacement, RopePlacement, VectorPlacement, WeightLayout
 
 
+@dataclass(frozen=True)
+class Placed:
+    """Where an operation's weights lie: its matrices, one unit's bytes, and ``extra``: its vectors (biases, norms of heads), side by
+    side in the order of the operation, each padded to 16 floats; of Embed the matrix of positions."""
+
+    offset: int = 0
+    unit_bytes: int = 0
+    extra: int = 0
+
+
+def padded_floats(w: Weight) -> int:
+    """Floats that a vector takes."""
+    return align(w.k, ROWS)
+
+
 def panel_bytes(w: Weight) -> int:
     """Bytes of 16 rows of ``w`` in the r16 layout."""
     f = format_of(w.type)
@@ -41,14 +56,17 @@ class LayoutBuilder:
         self.cursor = offset + align(size)
         return offset
 
-    def vector(self, w: Weight) -> int:
-        """Place a float vector once; its offset."""
-        known = next((v.offset for v in self.vectors if v.weight == w), None)
+    def vector_block(self, *weights: Weight | None) -> int:
+        """Place float vectors side by side, once; the offset of the first."""
+        some = [w for w in weights if w is not None]
+        if not some:
+            return 0
+        known = next((v.offset for v in self.vectors if v.weight == some[0]), None)
         if known is not None:
             return known
-        offset = self.take(align(w.k, ROWS) * 4)
-        self.vectors.append(VectorPlacement(w, offset))
-        return offset
+        offsets = [self.take(padded_floats(w) * 4) for w in some]
+        self.vectors += [VectorPlacement(w, offset) for w, offset in zip(some, offsets, strict=True)]
+        return offsets[0]
 
     def matrix(self, w: Weight) -> int:
         """Place a matrix on its own; its offset."""
@@ -68,22 +86,36 @@ class LayoutBuilder:
             inner += panel_bytes(w) * count
         return offset, unit_bytes
 
-    def finish(self, rope: RopePlacement) -> WeightLayout:
+    def finish(self, ropes: tuple[RopePlacement, ...]) -> WeightLayout:
         """The frozen layout; its size is a whole number of 4 KiB pages."""
-        return WeightLayout(tuple(self.panels), tuple(self.vectors), rope, align(self.cursor, 4096))
+        return WeightLayout(tuple(self.panels), tuple(self.vectors), ropes, align(self.cursor, 4096))
 
 
-def place(builder: LayoutBuilder, op: o.Op, head_panels: int, group: int) -> tuple[int, int]:
-    """Place the weights of one fused operation. Returns (offset, unit bytes)."""
+def place(builder: LayoutBuilder, op: o.Op, head_panels: int, group: int) -> Placed:
+    """Place the weights of one fused operation."""
     match op:
-        case o.NormQuantize() | o.RmsNorm():
-            return builder.vector(op.weight), 0
+        case o.NormQuantize():
+            return Placed(builder.vector_block(op.weight, op.bias))
+        case o.LayerNorm():
+            return Placed(builder.vector_block(op.weight, op.bias))
+        case o.RmsNorm() | o.NormAdd():
+            return Placed(builder.vector_block(op.weight))
+        case o.NormRopeKvWrite():
+            return Placed(builder.vector_block(op.q_norm, op.k_norm))
         case o.QkvRopeKvWrite():
-            return builder.interleaved(((op.q, group * head_panels), (op.k, head_panels), (op.v, head_panels)))
-        case o.GateUpSwiglu():
+            q, k, v = op.matrices
+            offset, unit_bytes = builder.interleaved(((q, group * head_panels), (k, head_panels), (v, head_panels)))
+            return Placed(offset, unit_bytes, builder.vector_block(*op.vectors))
+        case o.GateUp():
             unit = unit_panels(n_panels(op.gate))
-            return builder.interleaved(((op.gate, unit), (op.up, unit)))
-        case o.LinearResidual() | o.Linear() | o.Embed():
+            offset, unit_bytes = builder.interleaved(((op.gate, unit), (op.up, unit)))
+            return Placed(offset, unit_bytes, builder.vector_block(op.gate_bias, op.up_bias))
+        case o.Embed():
+            offset = builder.matrix(op.weight)
             unit = unit_panels(n_panels(op.weight))
-            return builder.matrix(op.weight), unit * panel_bytes(op.weight)
-    return 0, 0
+            return Placed(offset, unit * panel_bytes(op.weight), builder.matrix(op.positions) if op.positions is not None else 0)
+        case o.Biased():
+            unit = unit_panels(n_panels(op.weight))
+            offset = builder.matrix(op.weight)
+            return Placed(offset, unit * panel_bytes(op.weight), builder.vector_block(op.bias))
+    return Placed()

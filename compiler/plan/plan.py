@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from infc.frontend.config import ModelConfig
+from infc.frontend.config import ModelConfig, Rope
 from infc.ir.ops import Weight
 from infc.kernels.spec import KernelSpec
 from infc.kernels.target import Target
@@ -43,11 +43,17 @@ class VectorPlacement:
 
 @dataclass(frozen=True)
 class RopePlacement:
-    """(n_ctx, rope_dim / 2, 2) f32: per position the cosine and sine of each pair's angle."""
+    """(n_ctx, dim / 2, 2) f32: per position the cosine and sine of each pair's angle. ``buffer`` holds those of a step's rows."""
 
     offset: int
     n_ctx: int
-    freq_factors: str | None  # tensor that divides the frequencies, or None
+    spec: Rope
+    buffer: str
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return self.n_ctx * self.spec.dim * 4
 
 
 @dataclass(frozen=True)
@@ -56,7 +62,7 @@ class WeightLayout:
 
     panels: tuple[PanelPlacement, ...]
     vectors: tuple[VectorPlacement, ...]
-    rope: RopePlacement
+    ropes: tuple[RopePlacement, ...]
     size: int
 
 
@@ -95,13 +101,14 @@ class LinearPlan:
     kernels: tuple[KernelSpec, ...]  # gemv, small, gemm; and, on a target with tiles, what runs in their place
     panels_per_unit: int
     unit_offset: int
+    bias: int = -1  # where its bias begins among the phase's vectors, in floats; -1: it has none
 
 
 @dataclass(frozen=True)
 class Phase:
     """What the threads do between two barriers. ``kind`` names the template that prints it."""
 
-    kind: str  # embed, norm, quantize, qkv, attention, residual, gate_up, head
+    kind: str  # embed, norm, norm_add, quantize, qkv, rows_kv, attention, store, residual, gate_up, up, head
     name: str  # identifier within its layer kind
     source: str
     target: str
@@ -109,10 +116,21 @@ class Phase:
     units: int = 0  # work items along the output rows
     unit_bytes: int = 0
     offset: int = 0  # of the weights: from the layer's base, or from the section for phases outside the layers
+    extra: int = 0  # of the vectors (biases, norms of heads), likewise; of embed: of the positions' matrix
     tensor: str = ""  # for comments: which tensors, as blk.*.name
     quantize: bool = False  # the epilogue writes q8
     terms: int = 1  # int8 terms of a norm's result, or of the head's input
     tiles_from: int = 0  # rows from which the last kernel of each linear is the cheaper one; 0: there is no such kernel
+    layer_norm: bool = False  # of a norm: LayerNorm, its bias behind its weight; else RMSNorm
+    activation: str = ""  # of gate_up and up: silu or gelu
+    head_norms: tuple[int, int] = (-1, -1)  # of q and k: where their norm lies among the vectors, in floats; -1: there is none
+    rope: str = ""  # buffer of the rotations; "": positions turn nothing
+    scale: float = 1.0  # of what is stored: logits, what joins the residual stream, queries, embeddings
+    cap: float = 0.0  # soft cap of logits or scores; 0: none
+    window: int = 0  # keys older than this are not seen; 0: all are
+    positions: str = ""  # of embed: weight format of the learned positions; "": there are none
+    barrier: bool = True  # the threads meet after it
+    awaits: int = 0  # of attention: work items of one kv head that must be done before; 0: a barrier was there
 
 
 @dataclass(frozen=True)

@@ -42,14 +42,32 @@ class BlobInfo:
 
 
 def _raw(model: ModelFile, w: Weight) -> Bytes:
-    """(n, row bytes) view of a tensor's data."""
+    """(n, row bytes) view of a tensor's rows."""
     f = format_of(w.type)
-    return model.data(w.tensor).reshape(w.n, w.k // f.block_size * f.raw_bytes)
+    return model.data(w.tensor).reshape(-1, w.k // f.block_size * f.raw_bytes)[w.first : w.first + w.n]
+
+
+def _order(n: int, halves: tuple[int, int] | None) -> NDArray[np.int64] | None:
+    """Which of ``n`` rows of the file comes where: pairs that are half a rotation apart, side by side. None: as they are."""
+    if halves is None:
+        return None
+    head_dim, rotated = halves
+    within = np.arange(head_dim)
+    within[:rotated] = within[:rotated].reshape(2, -1).T.reshape(-1)
+    order: NDArray[np.int64] = (np.arange(n).reshape(-1, head_dim)[:, :1] + within).reshape(-1)
+    return order
+
+
+def _vector(model: ModelFile, w: Weight) -> Bytes:
+    """The bytes of a float vector, in order."""
+    values = model.data(w.tensor).view("<f4")[w.first : w.first + w.k]
+    order = _order(w.k, w.halves)
+    return (values if order is None else values[order]).view(np.uint8)
 
 
 def _panels(model: ModelFile, p: PanelPlacement) -> Iterator[tuple[int, Bytes]]:
     """(offset, bytes) runs of one matrix."""
-    panels = repack(p.weight.type, _raw(model, p.weight), None).reshape(-1, p.panel_bytes)
+    panels = repack(p.weight.type, _raw(model, p.weight), _order(p.weight.n, p.weight.halves)).reshape(-1, p.panel_bytes)
     if p.per_unit >= len(panels):
         yield p.offset, panels.reshape(-1)
         return
@@ -60,13 +78,12 @@ def _panels(model: ModelFile, p: PanelPlacement) -> Iterator[tuple[int, Bytes]]:
 def weight_runs(plan: Plan, model: ModelFile) -> Iterator[tuple[int, Bytes]]:
     """Every (offset in section WEIGHTS, bytes) of the layout, a tensor at a time; gaps are zero."""
     layout: WeightLayout = plan.layout
-    factors = None
-    if layout.rope.freq_factors is not None:
-        factors = model.data(layout.rope.freq_factors).view(np.float32)
-    table = rope_table(plan.config, layout.rope.n_ctx, factors)
-    yield layout.rope.offset, table.reshape(-1).view(np.uint8)
+    for rope in layout.ropes:
+        factors = rope.spec.factors_for(rope.n_ctx)
+        table = rope_table(rope.spec, rope.n_ctx, model.data(factors).view(np.float32) if factors is not None else None)
+        yield rope.offset, table.reshape(-1).view(np.uint8)
     for v in layout.vectors:
-        yield v.offset, model.data(v.weight.tensor)
+        yield v.offset, _vector(model, v.weight)
     for p in layout.panels:
         yield from _panels(model, p)
 

@@ -74,16 +74,15 @@ class LlamaF64:
         return tokens, gaps
 
     def _norm(self, x: F64, weight: str) -> F64:
-        return x / np.sqrt((x * x).mean(axis=-1, keepdims=True) + self.config.rms_eps) * self.w[weight]
+        return x / np.sqrt((x * x).mean(axis=-1, keepdims=True) + self.config.norm_eps) * self.w[weight]
 
     def _rope(self, positions: NDArray[np.int64]) -> tuple[F64, F64]:
         """cos and sin (T, 1, rope_dim / 2); pair i turns by position * base^(-2i/rope_dim) / factor_i."""
         c = self.config
-        frequency = c.rope_freq_base ** (-2.0 * np.arange(c.rope_dim // 2) / c.rope_dim)
+        frequency = c.ropes[0].base ** (-2.0 * np.arange(c.ropes[0].dim // 2) / c.ropes[0].dim)
         if "rope_freqs.weight" in self.w:
             frequency = frequency / self.w["rope_freqs.weight"]
-        if c.rope_scaling is not None:
-            frequency = frequency / c.rope_scaling.factor
+        frequency = frequency / c.ropes[0].factor
         angle = positions[:, None] * frequency[None, :]
         return np.cos(angle)[:, None, :], np.sin(angle)[:, None, :]
 

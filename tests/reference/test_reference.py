@@ -26,12 +26,12 @@ def model(request: pytest.FixtureRequest, tiny_llama: Callable[..., Path]) -> Ll
 def by_definition(m: LlamaF64, tokens: list[int]) -> np.ndarray:
     """Logits of the last token, one position and one head at a time, rotations as complex numbers."""
     c, w = m.config, m.w
-    frequency = np.array([c.rope_freq_base ** (-2 * i / c.rope_dim) for i in range(c.rope_dim // 2)])
+    frequency = np.array([c.ropes[0].base ** (-2 * i / c.ropes[0].dim) for i in range(c.ropes[0].dim // 2)])
     frequency /= w.get("rope_freqs.weight", 1.0)
-    frequency /= c.rope_scaling.factor if c.rope_scaling else 1.0
+    frequency /= c.ropes[0].factor
 
     def norm(x: np.ndarray, name: str) -> np.ndarray:
-        return w[name] * x / np.sqrt(np.dot(x, x) / len(x) + c.rms_eps)
+        return w[name] * x / np.sqrt(np.dot(x, x) / len(x) + c.norm_eps)
 
     def turned(x: np.ndarray, pos: int) -> np.ndarray:
         z = (x[0::2] + 1j * x[1::2]) * np.exp(1j * pos * frequency)

@@ -82,7 +82,7 @@ def test_valid_file_is_accepted(tmp_path: Path) -> None:
             config, warnings = validate(model)
             assert warnings == []
             assert (config.dim, config.head_dim, config.hidden_dim, config.vocab_size) == (32, 16, 64, 260)
-            assert config.name == "raw" and config.tied_embeddings and config.rope_scaling is None
+            assert config.name == "raw" and config.tied_embeddings and config.ropes[0].factor == 1
             assert list(model.tensors) == [t.name.decode() for t in raw.tensors]
             for t in raw.tensors:
                 assert model.data(t.name.decode()).tobytes() == t.data

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from infc.emit import emit
+from infc.frontend.families import build
 from infc.frontend.gguf import read
-from infc.frontend.llama import build
 from infc.frontend.validate import validate
 from infc.ir.graph import dump
 from infc.kernels.target import target

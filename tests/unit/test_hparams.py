@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from infc.frontend import gguf
-from infc.frontend.config import RopeScaling
+from infc.frontend.config import Rope
 from infc.frontend.validate import validate
 from infc.limits import Limits
 from tests.models.raw_gguf import (
@@ -94,9 +94,11 @@ def all_f32_but_one(raw: Raw) -> None:
     ("G37", "used without any", keys(expert_used_count=u32(2))),
     ("G37", "over the cap", keys(expert_count=u32(1025), expert_used_count=u32(2))),
     ("G37", "not supported yet", keys(expert_count=u32(8), expert_used_count=u32(2))),
-    ("G39", "window", keys(attention__sliding_window=u32(32))),
     ("G39", "window out of range", keys(attention__sliding_window=u32(2**31))),
-    ("G39", "pattern", keys(attention__sliding_window_pattern=array(U32, [1, 0, 1, 0]))),
+    ("G39", "pattern of four layers", keys(attention__sliding_window_pattern=array(U32, [1, 0, 1, 0]))),
+    ("G39", "pattern of twos", keys(attention__sliding_window_pattern=array(U32, [2]))),
+    ("G39", "pattern of floats", keys(attention__sliding_window_pattern=array(F32, [1.0]))),
+    ("G39", "period out of range", keys(attention__sliding_window_pattern=u32(2**31))),
     ("G40", "head_count too long", keys(attention__head_count=array(U32, [2, 2]))),
     ("G40", "head_count_kv empty", keys(attention__head_count_kv=array(U32, []))),
     ("G41", "less", keys(vocab_size=u32(259))),
@@ -127,6 +129,7 @@ def all_but_q8_0(raw: Raw) -> None:
     ("ok", "head counts as arrays", keys(attention__head_count=array(U32, [2]), attention__head_count_kv=array(I32, [1]))),
     ("ok", "key heads default to heads", lambda r: full_heads(r.drop("llama.attention.head_count_kv"))),
     ("ok", "base defaults", lambda r: r.drop("llama.rope.freq_base")),
+    ("ok", "window", keys(attention__sliding_window=u32(32), attention__sliding_window_pattern=array(U32, [1]))),
     ("ok", "window of the context", keys(attention__sliding_window=u32(64))),
     ("ok", "neutral values", keys(attention__causal=boolean(True), residual_scale=f32(1), expert_count=u32(0))),
     ("ok", "scaling of none", keys(rope__scaling__type=string("none"), rope__scaling__factor=f32(4))),
@@ -154,14 +157,14 @@ def test_linear_scaling_under_both_names(tmp_path: Path) -> None:
     for name in ("rope__scaling__factor", "rope__scale_linear"):
         path.write_bytes(spoilt(keys(**{name: f32(4)})))
         with gguf.read(path) as model:
-            assert validate(model)[0].rope_scaling == RopeScaling("linear", 4.0, 64, 1.0)
+            assert validate(model)[0].ropes == (Rope(16, factor=4.0, orig_ctx=64, factors="rope_freqs.weight"),)
 
 
 def test_head_size_of_its_own(tmp_path: Path, tiny_llama: object) -> None:
     assert callable(tiny_llama)
     with gguf.read(tiny_llama(dim=64, n_heads=4, head_dim=32)) as model:
         c = validate(model)[0]
-    assert (c.dim, c.n_heads, c.head_dim, c.rope_dim) == (64, 4, 32, 32)
+    assert (c.dim, c.n_heads, c.head_dim, c.ropes[0].dim) == (64, 4, 32, 32)
 
 
 def test_unknown_keys_are_mentioned(tmp_path: Path) -> None:
@@ -182,6 +185,6 @@ def test_smollm2(smollm2_path: Path) -> None:
     with gguf.read(smollm2_path) as model:
         c, warnings = validate(model)
     assert (c.dim, c.n_layers, c.n_heads, c.n_kv_heads, c.head_dim) == (576, 30, 9, 3, 64)
-    assert (c.hidden_dim, c.vocab_size, c.n_ctx_train, c.rope_freq_base) == (1536, 49152, 8192, 100000.0)
-    assert c.tied_embeddings and c.rope_scaling is None
+    assert (c.hidden_dim, c.vocab_size, c.n_ctx_train, c.ropes[0].base) == (1536, 49152, 8192, 100000.0)
+    assert c.tied_embeddings and c.ropes[0].factor == 1
     assert len(warnings) == 1 and warnings[0].startswith("21 bytes have no token")

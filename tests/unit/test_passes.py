@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from infc.frontend.families import build
 from infc.frontend.gguf import read
-from infc.frontend.llama import build
 from infc.frontend.validate import validate
 from infc.ir import ops as o
 from infc.ir.graph import Graph, Value, dump
@@ -36,21 +36,21 @@ def test_a_quantized_layer_becomes_seven_operations(tiny_llama: Tiny) -> None:
     graph = _fused(tiny_llama(types="Q4_0", head_dim=32))
     layer = [type(op).__name__ for op in graph.ops if op.origin.layer == 0]
     assert layer == [
-        "NormQuantize", "QkvRopeKvWrite", "AttentionQuantize", "LinearResidual", "NormQuantize", "GateUpSwiglu", "LinearResidual",
+        "NormQuantize", "QkvRopeKvWrite", "AttentionQuantize", "LinearResidual", "NormQuantize", "GateUp", "LinearResidual",
     ]  # fmt: skip
 
 
 def test_float_weights_take_no_quantization(tiny_llama: Tiny) -> None:
     count = _count(_fused(tiny_llama(types="F16")))
     assert count["Quantize"] == count["NormQuantize"] == count["AttentionQuantize"] == 0
-    assert count["RmsNorm"] == 5 and count["QkvRopeKvWrite"] == 2 and count["GateUpSwiglu"] == 2
+    assert count["RmsNorm"] == 5 and count["QkvRopeKvWrite"] == 2 and count["GateUp"] == 2
 
 
 def test_formats_mix_within_one_fusion(tiny_llama: Tiny) -> None:
     graph = _fused(tiny_llama(types={"attn_q": "Q4_0", "attn_k": "F16", "attn_v": "Q8_0", "ffn_gate": "F32", "ffn_up": "Q5_1"}))
     count = _count(graph)
-    assert count["QkvRopeKvWrite"] == 2 and count["GateUpSwiglu"] == 2
-    assert count["Linear"] == 1  # the head
+    assert count["QkvRopeKvWrite"] == 2 and count["GateUp"] == 2
+    assert count["Linear"] == 0 and count["Head"] == 1
     qkv = next(op for op in graph.ops if isinstance(op, o.QkvRopeKvWrite))
     dtypes = [graph.value(n).dtype for n in qkv.inputs[:3]]
     assert dtypes == ["q8", "f32", "q8"]

@@ -1,0 +1,28 @@
+"""One file a family, which reads like its paper: keys, tensors, graph. Everything after the frontend knows features, not families.
+
+To add one: copy the nearest file, list it here, and give the tests' writer and float64 model what is new (docs/adding.md).
+"""
+
+from __future__ import annotations
+
+from infc.frontend.config import ModelConfig
+from infc.frontend.families import gemma, gemma2, gemma3, gpt2, granite, llama, olmo2, phi3, qwen2, qwen3, smollm3, starcoder2
+from infc.frontend.families.family import Family
+from infc.frontend.gguf import ModelFile
+from infc.ir.graph import Graph
+
+FAMILIES: dict[str, Family] = {
+    f.name: f
+    for f in (
+        llama.FAMILY, qwen2.FAMILY, qwen3.FAMILY, gemma.FAMILY, gemma2.FAMILY, gemma3.FAMILY, phi3.FAMILY, granite.FAMILY,
+        olmo2.FAMILY, smollm3.FAMILY, starcoder2.FAMILY, gpt2.FAMILY,
+    )
+}  # fmt: skip
+
+
+def build(model: ModelFile, config: ModelConfig) -> Graph:
+    """The step graph of a model that ``infc.frontend.validate.validate`` has accepted."""
+    return FAMILIES[config.arch].build(model, config)
+
+
+__all__ = ["FAMILIES", "Family", "build"]
