@@ -8,6 +8,7 @@
 
 #include "infc_attention.h"
 #include "infc_epilogue.h"
+#include "infc_experts.h"
 #include "infc_linear.h"
 #include "infc_norm.h"
 #include "infc_profile.h"

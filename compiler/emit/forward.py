@@ -7,14 +7,18 @@ import struct
 from itertools import count
 from typing import Any
 
-from infc.emit.names import attention_name, linear_name
+from infc.emit.experts import KINDS as EXPERT_KINDS
+from infc.emit.experts import experts_function, gathered
+from infc.emit.names import attention_name, experts_name, linear_name
 from infc.emit.phases import ROWS, batch_classes
 from infc.ir.ops import Weight
 from infc.kernels.spec import KernelSpec
 from infc.kernels.target import CLASSES
 from infc.plan.cost import epilogue_phases
+from infc.plan.experts import GROUP_BYTES
 from infc.plan.layout import panel_bytes
-from infc.plan.plan import LinearPlan, Phase, Plan, TargetPlan
+from infc.plan.memory import align
+from infc.plan.plan import LinearPlan, Phase, Plan, TargetPlan, padded
 
 _TITLES = {
     "gate_up": "h = {act}(Wg x) * (Wu x)",
@@ -112,6 +116,7 @@ class ForwardContext:
             "megabytes": f"{sum(s.weight_bytes(lin.n, lin.k) for lin, s in zip(phase.linears, specs, strict=True)) / 1e6:.2f}",
             "mmacs": f"{sum(lin.n * lin.k for lin in phase.linears) / 1e6:.2f}",
             "head_units": head_units,
+            "experts": None,
             "q_units": group * head_units,
             "group_units": (group + 2) * head_units,
             "q_scale": f32_literal(exponent_unit(self.plan.kv.dtype) * phase.scale),
@@ -158,6 +163,7 @@ class ForwardContext:
         d: dict[str, Any] = {
             "probe": probe,
             "kind": phase.kind,
+            "experts": phase.experts,
             "linears": phase.linears,
             "source": phase.source,
             "target": phase.target,
@@ -181,6 +187,11 @@ class ForwardContext:
             d |= {"positions": phase.positions.lower(), "extra": phase.extra}
         elif phase.kind == "attention":
             d["c_name"] = self._attention(phase)["c_name"]
+        elif phase.kind in EXPERT_KINDS:
+            d["argument"] = self._argument(phase)
+            if any(lin.bias >= 0 for lin in phase.linears):
+                d["argument"] += f", (const float *)(w + {phase.extra})"
+            d["c_name"] = experts_name(phase, self.tp.target)
         else:
             d["argument"] = self._argument(phase)
             if max(*(lin.bias for lin in phase.linears), *phase.head_norms) >= 0:
@@ -198,6 +209,9 @@ class ForwardContext:
             if phase.kind == "attention":
                 f = self._attention(phase)
                 found.setdefault(f["c_name"], f)
+            elif phase.kind in EXPERT_KINDS:
+                f = experts_function(self.plan, phase, self.tp.target)
+                found.setdefault(f["c_name"], f)
             elif phase.linears:
                 for found_class in batch_classes(phase, self.tp):
                     f = self._function(phase, found_class.index)
@@ -212,7 +226,8 @@ class ForwardContext:
         buffers = [
             {
                 "name": b.name,
-                "dtype": "f32" if b.dtype == "f32" else "q8",
+                "dtype": {"f32": "float *", "choice": "infc_choice *"}.get(b.dtype, "infc_q8 "),
+                "rows": padded(b.rows) if b.rows > plan.max_rows else 0,
                 "terms": b.terms,
                 "width": b.width,
                 "offset": plan.arena.offset(b.name),
@@ -228,6 +243,8 @@ class ForwardContext:
             "isa": self.tp.target.isa,
             "small_max": self.tp.target.small_max,
             "buffers": buffers,
+            "groups": self._groups(),
+            "gathered": gathered(plan),
             "functions": self.functions(),
             "kinds": kinds,
             "prologue": self.phase(next(p for p in self.tp.prologue if p.kind == "embed"), 0),
@@ -237,5 +254,12 @@ class ForwardContext:
             "eps": f32_literal(self.config.norm_eps),
         }
 
+    def _groups(self) -> dict[str, int] | None:
+        """A thread's lists of each expert's rows: where they lie in its scratch, and what the first of them takes. None: no experts."""
+        plan = next((p.experts for k in self.tp.kinds for p in k.phases if p.experts is not None), None)
+        if plan is None:
+            return None
+        return {"offset": self.private["groups"], "members": align(min(plan.count, self.plan.max_rows * plan.used) * GROUP_BYTES)}
+
     def _layer_buffers(self) -> set[str]:
-        return {p.target for k in self.tp.kinds for p in k.phases if p.kind in ROWS}
+        return {p.target for k in self.tp.kinds for p in k.phases if p.kind in ROWS or p.kind == "route"}

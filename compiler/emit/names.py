@@ -47,6 +47,15 @@ def linear_name(phase: Phase, batch: str, target: Target) -> str:
     return "__".join(("_".join(w for w in what if w), f"{target.isa}_r16", shape))
 
 
+def experts_name(phase: Phase, target: Target) -> str:
+    """E.g. ``experts2_q4_1_q8_swiglu_q8__avx2_r16__e8_n1536_k576``: one function for any number of rows."""
+    assert phase.experts is not None
+    e, lin = phase.experts, phase.linears[0]
+    what = {"route": "route", "experts_gate_up": "experts2", "experts_residual": "experts"}[phase.kind]
+    act = {"route": f"top{e.used}", "experts_residual": "residual"}.get(phase.kind, phase.activation + ("_q8" if phase.quantize else ""))
+    return f"{what}_{_formats(phase.linears)}_{act}__{target.isa}_r16__e{e.count}_n{lin.n}_k{lin.k}"
+
+
 def attention_name(phase: Phase, target: Target, kv: str, head_dim: int, group: int, page: int) -> str:
     """E.g. ``attention_f16_q8__avx2_p32__h64_g3``."""
     what = f"attention_{kv}" + ("_capped" if phase.cap else "") + ("_q8" if phase.quantize else "")

@@ -6,13 +6,14 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from infc.emit.names import attention_name, linear_name
+from infc.emit.names import attention_name, experts_name, linear_name
 from infc.kernels.target import CLASSES
 from infc.plan.cost import PhaseCost, phase_costs
 from infc.plan.plan import Phase, Plan, TargetPlan
 
 FILE = "phases.json"
 _FIGURES = ("probe", "calls", "weight_bytes", "row_bytes", "int_macs", "f32_macs", "kv_bytes", "kv_macs")
+_EXPERT_FIGURES = ("expert_bytes", "experts", "experts_used")
 
 
 @dataclass(frozen=True)
@@ -61,13 +62,15 @@ def _kernels(plan: Plan, tp: TargetPlan, phase: Phase) -> list[dict[str, Any]]:
         return [{"name": f"embed_{phase.linears[0].weight_type.lower()}_row", "rows": None}]
     if phase.kind in ROWS:
         return [{"name": row_function(phase), "rows": None}]
+    if phase.experts is not None:
+        return [{"name": experts_name(phase, tp.target), "rows": None}]
     return [{"name": c.name, "rows": list(c.rows)} for c in batch_classes(phase, tp)]
 
 
 def _entry(plan: Plan, tp: TargetPlan, cost: PhaseCost) -> dict[str, Any]:
     phase = cost.phase
     title = phase.kind if phase.kind in ("embed", "attention") else phase.name
-    figures = {name: getattr(cost, name) for name in _FIGURES}
+    figures = {name: getattr(cost, name) for name in _FIGURES + _EXPERT_FIGURES}
     return figures | {"phase": title, "terms": phase.terms, "head": phase in tp.epilogue, "kernels": _kernels(plan, tp, phase)}
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from infc.frontend.config import ModelConfig
+from infc.frontend.config import Experts, ModelConfig
 from infc.frontend.gguf import ModelFile
+from infc.ir import experts as e
 from infc.ir import ops as o
 from infc.ir.graph import Graph, Value
 
@@ -165,26 +166,63 @@ class Builder:
     def mul(self, a: str, b: str) -> str:
         """Element-wise product."""
         source = next(op for op in reversed(self.ops) if op.outputs[0] == b)
-        y = self._value(f"h.{source.origin.layer}", self._width(b))
+        y = self._like(b, f"h.{source.origin.layer}")
         self.ops.append(o.Mul((a, b), (y,), source.origin))
         return y
+
+    # ---- mixture of experts ----------------------------------------------------------------------------------------------
+
+    def route(self, x: str, i: int) -> str:
+        """Which experts each row takes, and their weights."""
+        c = self._experts
+        w = self._weight(f"blk.{i}.ffn_gate_inp.weight")
+        choices, logits = self._value(f"route.{i}", c.used, "choice"), self._value(f"router.{i}", -(-c.count // 16) * 16)
+        bias = self._optional(f"blk.{i}.ffn_gate_inp.bias")
+        self.ops.append(e.Route((x,), (choices, logits), o.Origin(i, w.tensor), w, bias, c.used, c.renormalise))
+        return choices
+
+    def expert_linear(self, x: str, choices: str, name: str, i: int) -> str:
+        """W x, and a bias if there is one, of each expert taken."""
+        w = self._weight(f"blk.{i}.{name}.weight")
+        bias = self._optional(f"blk.{i}.{name}.bias")
+        y = self._value(f"{_SHORT[name]}.{i}", w.n, slots=self._experts.used)
+        all_biases = replace(bias, n=1, k=bias.n * bias.k) if bias is not None else None
+        self.ops.append(e.ExpertLinear((x, choices), (y,), o.Origin(i, w.tensor), w, all_biases))
+        return y
+
+    def expert_sum(self, x: str, y: str, choices: str, i: int) -> str:
+        """x plus the weighted sum over the experts that each row takes."""
+        out = self._value(f"x_ffn.{i}", self.config.dim)
+        self.ops.append(e.ExpertSum((x, y, choices), (out,), o.Origin(i, f"blk.{i}.ffn_down_exps.weight")))
+        return out
+
+    @property
+    def _experts(self) -> Experts:
+        assert self.config.experts is not None
+        return self.config.experts
 
     # ---- pieces ----------------------------------------------------------------------------------------------------------
 
     def _name(self, name: str, i: int) -> str:
         return f"blk.{i}.{name}" if i >= 0 else name
 
-    def _value(self, name: str, width: int, dtype: str = "f32") -> str:
-        self.values.append(Value(name, width, dtype))
+    def _value(self, name: str, width: int, dtype: str = "f32", slots: int = 0) -> str:
+        self.values.append(Value(name, width, dtype, slots))
         return name
+
+    def _like(self, other: str, name: str) -> str:
+        """A value of the same shape."""
+        v = next(v for v in self.values if v.name == other)
+        return self._value(name, v.width, slots=v.slots)
 
     def _width(self, name: str) -> int:
         return next(v.width for v in self.values if v.name == name)
 
     def _weight(self, tensor: str) -> o.Weight:
-        """A matrix ``(n, k)`` or a vector, which counts as one row of k."""
+        """A matrix ``(n, k)``, one for every expert, or a vector, which counts as one row of k."""
         info = self.model.tensors[tensor]
-        return o.Weight(tensor, info.type, info.ne[1] if len(info.ne) > 1 else 1, info.ne[0])
+        k, n, experts = (*info.ne, 1, 1)[:3]
+        return o.Weight(tensor, info.type, n, k, experts=experts)
 
     def _optional(self, tensor: str) -> o.Weight | None:
         return self._weight(tensor) if tensor in self.model.tensors else None
@@ -208,9 +246,10 @@ class Builder:
 
     def _activation(self, cls: type[o.Op], what: str, x: str) -> str:
         source = next(op for op in reversed(self.ops) if op.outputs[0] == x)
-        y = self._value(f"{what}.{source.origin.layer}", self._width(x))
+        y = self._like(x, f"{what}.{source.origin.layer}")
         self.ops.append(cls((x,), (y,), source.origin))
         return y
 
 
 _SHORT = {"attn_output": "attn_out", "ffn_gate": "gate", "ffn_up": "up", "ffn_down": "down"}
+_SHORT |= {"ffn_gate_exps": "gate", "ffn_up_exps": "up", "ffn_down_exps": "down"}

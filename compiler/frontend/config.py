@@ -38,6 +38,18 @@ class Layer:
 
 
 @dataclass(frozen=True, slots=True)
+class Experts:
+    """A mixture of experts in every layer: of ``count`` feed-forward layers of width ``hidden_dim`` a row takes ``used``. ``renormalise``:
+    their weights add up to 1. ``shared_dim``: the width of one that all rows take; 0: there is none."""
+
+    count: int
+    used: int
+    hidden_dim: int
+    renormalise: bool = True
+    shared_dim: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class ModelConfig:
     """Hyper-parameters under llama2.c's names. Every value is validated: positive, finite, consistent with the tensors.
 
@@ -67,3 +79,4 @@ class ModelConfig:
     attention_scale: float = 0.0
     attention_softcap: float = 0.0
     logit_softcap: float = 0.0
+    experts: Experts | None = None

@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 from infc.errors import InputError
-from infc.frontend.config import Layer, ModelConfig, Rope
+from infc.frontend.config import Experts, Layer, ModelConfig, Rope
 from infc.frontend.keys import Keys
 from infc.limits import Limits
 
 RMS, LAYER_NORM = ".attention.layer_norm_rms_epsilon", ".attention.layer_norm_epsilon"
 
 
-def dense(keys: Keys, limits: Limits, ropes: tuple[Rope, ...], layers: tuple[Layer, ...] = (), eps: str = RMS) -> ModelConfig:
-    """The configuration of a dense transformer; ``layers`` empty: all alike, of the first rope.
+def dense(
+    keys: Keys,
+    limits: Limits,
+    ropes: tuple[Rope, ...],
+    layers: tuple[Layer, ...] = (),
+    eps: str = RMS,
+    experts: Experts | None = None,
+) -> ModelConfig:
+    """The configuration of a transformer; ``layers`` empty: all alike, of the first rope. Dense without ``experts``; with them
+    ``hidden_dim`` is the width of the layer that all rows share, if there is one.
 
     Raises InputError G26, G27, G30 to G33, G35 to G37, G40, G41 or G67.
     """
     n_layers = layer_count(keys, limits)
     dim = keys.u32(".embedding_length", "G32", 1)
-    hidden_dim = keys.uniform_u32(".feed_forward_length", n_layers, "G33", 1)
+    width = None if experts is None else experts.shared_dim or experts.hidden_dim
+    hidden_dim = keys.uniform_u32(".feed_forward_length", n_layers, "G33", 0 if width else 1, width)
     n_heads, n_kv_heads, head_dim = heads(keys, limits)
-    no_experts(keys, limits)
+    if experts is None:
+        no_experts(keys, limits)
     return ModelConfig(
         arch=keys.arch,
         name=keys.string("general.name", keys.model.path.stem),
@@ -28,13 +38,14 @@ def dense(keys: Keys, limits: Limits, ropes: tuple[Rope, ...], layers: tuple[Lay
         n_heads=n_heads,
         n_kv_heads=n_kv_heads,
         head_dim=head_dim,
-        hidden_dim=hidden_dim,
+        hidden_dim=width or hidden_dim,
         vocab_size=_vocab_size(keys, limits),
         n_ctx_train=keys.u32(".context_length", "G36", 1),
         norm_eps=keys.f32(eps, "G35", lambda x: 0 < x < 1),
         tied_embeddings="output.weight" not in keys.model.tensors,
         ropes=ropes,
         layers=layers or (Layer(rope=0 if ropes else -1),) * n_layers,
+        experts=experts,
     )
 
 
@@ -145,4 +156,4 @@ def no_experts(keys: Keys, limits: Limits) -> None:
     if count > 0 and used == 0:
         raise InputError("G37", f"none of {count} experts is used", "key .expert_used_count")
     if count > 0:
-        raise InputError("G37", f"mixture of experts ({used} of {count}) is not supported yet", "key .expert_count")
+        raise InputError("G37", f"{keys.arch} with a mixture of experts ({used} of {count}) is not supported", "key .expert_count")

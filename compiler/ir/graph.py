@@ -12,11 +12,12 @@ from infc.ir.ops import Op, Origin, Projection, Weight
 @dataclass(frozen=True)
 class Value:
     """``(M, width)`` of ``dtype``: ``i32``, ``f32``, ``q8`` (int8 blocks of 32 with scales), ``q8x2`` (two of them, to be
-    added) or ``kv`` (the page pool)."""
+    added), ``choice`` (an expert and its weight) or ``kv`` (the page pool). ``slots`` > 0: ``(M, slots, width)``, a row per expert used."""
 
     name: str
     width: int
     dtype: str
+    slots: int = 0
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,8 @@ def _attribute(value: Any) -> str:
         case Weight():
             part = f"+{value.first}" if value.first else ""
             order = f"~{value.halves[0]}/{value.halves[1]}" if value.halves is not None else ""
-            return f"{value.tensor}{part}{order}:{value.type}[{value.n},{value.k}]"
+            experts = f"{value.experts}," if value.experts > 1 else ""
+            return f"{value.tensor}{part}{order}:{value.type}[{experts}{value.n},{value.k}]"
         case Projection():
             return "(" + " ".join(_attribute(w) for w in (value.weight, value.bias, value.norm) if w is not None) + ")"
         case Rope():
@@ -83,7 +85,7 @@ def dump(graph: Graph) -> str:
     """Stable text: one line a value, one line an operation; what an operation leaves at its default is not mentioned."""
     c = graph.config
     lines = [f"graph {c.arch} dim={c.dim} layers={c.n_layers} heads={c.n_heads}/{c.n_kv_heads} head_dim={c.head_dim}"]
-    lines += [f"  value {v.name}: {v.dtype}[M,{v.width}]" for v in graph.values]
+    lines += [f"  value {v.name}: {v.dtype}[M,{f'{v.slots},' if v.slots else ''}{v.width}]" for v in graph.values]
     for op in graph.ops:
         attrs = " ".join(f"{f.name}={_attribute(getattr(op, f.name))}" for f in _telling(op))
         lines.append(f"  {', '.join(op.outputs)} = {type(op).__name__}({', '.join(op.inputs)}) {attrs}".rstrip())

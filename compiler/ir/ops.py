@@ -26,6 +26,7 @@ class Weight:
 
     It may be part of a tensor: rows (of a vector: elements) from ``first`` on. ``halves`` (head_dim, rotated): inside each head of
     head_dim rows, rows i and i + rotated / 2 of the file become neighbours 2i and 2i + 1, as rotation by pairs wants them.
+    ``experts`` > 1: as many such matrices, one after the other.
     """
 
     tensor: str
@@ -34,6 +35,7 @@ class Weight:
     k: int
     first: int = 0
     halves: tuple[int, int] | None = None
+    experts: int = 1
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,8 @@ class Op:
         return ()
 
 
-def _some(*weights: Weight | None) -> tuple[Weight, ...]:
+def some(*weights: Weight | None) -> tuple[Weight, ...]:
+    """Those that there are."""
     return tuple(w for w in weights if w is not None)
 
 
@@ -73,7 +76,7 @@ class Biased(OneWeight):
 
     @property
     def weights(self) -> tuple[Weight, ...]:
-        return _some(self.weight, self.bias)
+        return some(self.weight, self.bias)
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,7 @@ class Embed(OneWeight):
 
     @property
     def weights(self) -> tuple[Weight, ...]:
-        return _some(self.weight, self.positions)
+        return some(self.weight, self.positions)
 
 
 @dataclass(frozen=True)
@@ -251,7 +254,7 @@ class QkvRopeKvWrite(Op):
     @property
     def vectors(self) -> tuple[Weight, ...]:
         """Biases of q, k and v, then the norms of q and k, as far as there are any."""
-        return _some(self.q.bias, self.k.bias, self.v.bias, self.q.norm, self.k.norm)
+        return some(self.q.bias, self.k.bias, self.v.bias, self.q.norm, self.k.norm)
 
 
 @dataclass(frozen=True)
@@ -282,7 +285,7 @@ class GateUp(Op):
 
     @property
     def weights(self) -> tuple[Weight, ...]:
-        return _some(self.gate, self.up, self.gate_bias, self.up_bias)
+        return some(self.gate, self.up, self.gate_bias, self.up_bias)
 
 
 @dataclass(frozen=True)

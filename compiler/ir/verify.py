@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from infc.errors import InfcError
+from infc.ir import experts as e
 from infc.ir import ops as o
 from infc.ir.graph import Graph, Value
 
@@ -64,12 +65,24 @@ def _signature(op: o.Op, graph: Graph) -> tuple[tuple[tuple[str, int], ...], tup
             return (("*", op.weight.k),), (("f32", op.weight.n),)
         case o.LinearResidual():
             return (("*", op.weight.k), ("f32", op.weight.n)), (("f32", op.weight.n),)
+        case e.Route():
+            panels = -(-op.weight.n // 16)
+            return (("f32", op.weight.k),), (("choice", op.n_used), ("f32", 16 * panels))
+        case e.ExpertLinear():
+            return (("*", op.weight.k), ("choice", -1)), (("f32", op.weight.n),)
+        case e.ExpertSum():
+            return (("f32", c.dim), ("f32", c.dim), ("choice", -1)), (("f32", c.dim),)
+        case e.ExpertsGateUp():
+            act = "q8" if op.quantize else "f32"
+            return (("*", op.gate.k), ("*", op.up.k), ("choice", -1)), ((act, op.gate.n),)
+        case e.ExpertsResidual():
+            return (("*", op.weight.k), ("f32", op.weight.n), ("choice", -1)), (("f32", op.weight.n),)
     return None
 
 
 def _check_same(stage: str, op: o.Op, values: dict[str, Value]) -> None:
     """Element-wise operations keep the width of their inputs."""
-    widths = {values[n].width for n in (*op.inputs, *op.outputs) if values[n].dtype != "i32"}
+    widths = {(values[n].width, values[n].slots) for n in (*op.inputs, *op.outputs) if values[n].dtype != "i32"}
     if len(widths) != 1:
         _fail(stage, op, f"widths differ: {sorted(widths)}")
 

@@ -100,9 +100,11 @@ def explain_profile(phases: Phases, profile: Profile, limits: Limits) -> Explain
         logits = 1 if w.prompt else w.rows
         rows = logits if phase["head"] else w.rows
         calls = float(profile.marks[i])
+        experts = min(phase["experts"], phase["experts_used"] * profile.chunk_rows)  # at most: rows may share them
+        weights = phase["weight_bytes"] + experts * phase["expert_bytes"]
         sums = (
             calls,
-            calls * phase["weight_bytes"] + rows * phase["row_bytes"] + phase["calls"] * phase["kv_bytes"] * read,
+            calls * weights + rows * phase["row_bytes"] + phase["calls"] * phase["kv_bytes"] * read,
             float(phase["calls"] * phase["int_macs"] * rows),
             float(phase["calls"] * (phase["f32_macs"] * rows + phase["kv_macs"] * attended)),
             float(profile.seconds[i]),

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from infc.ir.graph import Graph
 from infc.ir.verify import verify
 from infc.passes.fuse_attention_quantize import fuse_attention_quantize
+from infc.passes.fuse_experts import fuse_experts
 from infc.passes.fuse_head import fuse_head
 from infc.passes.fuse_mlp import fuse_mlp
 from infc.passes.fuse_norm_add import fuse_norm_add
@@ -23,6 +24,7 @@ PASSES: tuple[Pass, ...] = (
     fuse_norm_quantize,
     fuse_qkv,
     fuse_mlp,  # before fuse_residual only for the reader's sake: they match disjoint operations
+    fuse_experts,
     fuse_attention_quantize,
     fuse_residual,
     fuse_norm_add,

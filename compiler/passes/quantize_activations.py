@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from infc.formats import format_of
+from infc.ir import experts as e
 from infc.ir import ops as o
 from infc.ir.graph import Graph, Value, replace_ops
 from infc.ir.verify import quantized as dtype_of
@@ -21,14 +22,14 @@ def quantize_activations(graph: Graph) -> Graph:
     quantized: dict[str, str] = {}
     ops: list[o.Op] = []
     for op in graph.ops:
-        if isinstance(op, o.Linear | o.Head) and format_of(op.weight.type).activation == "q8":
+        if isinstance(op, o.Linear | o.Head | e.ExpertLinear) and format_of(op.weight.type).activation == "q8":
             x = op.inputs[0]
             terms = 2 if isinstance(op, o.Head) else 1
             if x not in quantized:
                 name = f"{x}:{dtype_of(terms)}"
                 quantized[x] = name
-                new_values.append(Value(name, values[x].width, dtype_of(terms)))
+                new_values.append(replace(values[x], name=name, dtype=dtype_of(terms)))
                 ops.append(o.Quantize((x,), (name,), op.origin, terms))
-            op = replace(op, inputs=(quantized[x],))
+            op = replace(op, inputs=(quantized[x], *op.inputs[1:]))
         ops.append(op)
     return replace_ops(graph, ops, tuple(new_values))

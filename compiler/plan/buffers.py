@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from infc.ir import experts as e
 from infc.ir import ops as o
 from infc.ir.graph import Graph, Value
+from infc.plan.experts import private_lifetimes, slot_rows
 from infc.plan.memory import ArenaPlan, Lifetime, plan_arena
 from infc.plan.plan import Buffer, TargetPlan
 
@@ -22,7 +24,7 @@ def buffer_name(value: str) -> str:
 
 def _is_private(op: o.Op) -> bool:
     """Work on whole rows is cheaper than a barrier while M is small: each thread makes its own copy of the result."""
-    return isinstance(op, o.NormQuantize | o.RmsNorm | o.LayerNorm | o.NormAdd | o.Quantize)
+    return isinstance(op, o.NormQuantize | o.RmsNorm | o.LayerNorm | o.NormAdd | o.Quantize | e.Route)
 
 
 def _barrier_intervals(steps: Sequence[o.Op]) -> list[int]:
@@ -59,7 +61,7 @@ def assign_buffers(
     def add(v: Value) -> None:
         if v.dtype not in ("i32", "kv") and v.name not in ("logits", "out_rows"):
             name = buffer_name(v.name)
-            buffers.setdefault(name, Buffer(name, v.width, v.dtype, max_rows))
+            buffers.setdefault(name, Buffer(name, v.width, v.dtype, slot_rows(graph, max_rows) if v.slots else max_rows))
 
     steps = [*before, *layer, *after]
     for op in (*before, *layers, *after):  # all layers: mixed formats may need a buffer that layer 0 does not
@@ -75,6 +77,10 @@ def assign_buffers(
             if name in buffers:
                 first.setdefault(name, i)
                 last[name] = max(until, last.get(name, 0))
+    for op in steps:
+        if isinstance(op, e.Route):  # threads that still choose read the logits while others are at the experts
+            choices, logits = (buffer_name(n) for n in op.outputs)
+            last[logits] = last[choices]
     everywhere = {buffer_name(n) for op in before for n in op.outputs}
     for op in reversed(layer):  # what a layer's last private steps read, another thread may not yet replace in the next layer
         if not _is_private(op):
@@ -90,6 +96,7 @@ def assign_buffers(
         Lifetime(b.name, Buffer(b.name, b.width, b.dtype, small_rows).size, 0, 0)
         for b in (buffers[buffer_name(op.outputs[0])] for op in (*layers, *after) if _is_private(op))
     ]
+    private += private_lifetimes(graph, buffers, buffer_name, max_rows)
     unique = {life.name: life for life in private}
     return tuple(buffers.values()), plan_arena(lifetimes), plan_arena(list(unique.values()))
 
@@ -97,8 +104,10 @@ def assign_buffers(
 def tile_bytes(plan: TargetPlan, max_rows: int) -> int:
     """The largest tile of linear outputs, (panels of one unit, M, 16) f32, of any phase."""
     phases = [p for k in plan.kinds for p in k.phases] + list(plan.epilogue)
-    widest = 0
+    widest = most = 0
     for phase in phases:
         per_unit = [lin.panels_per_unit for lin in phase.linears]
-        widest = max(widest, sum(per_unit) if phase.kind == "gate_up" else max(per_unit, default=0) * phase.terms)
-    return widest * max_rows * 16 * 4
+        if phase.kind == "route":  # all experts' logits of one tile of rows
+            most = max(most, phase.units * 16 * 16 * 4)
+        widest = max(widest, sum(per_unit) if phase.kind in ("gate_up", "experts_gate_up") else max(per_unit, default=0) * phase.terms)
+    return max(most, widest * max_rows * 16 * 4)

@@ -12,6 +12,7 @@ from infc.kernels.spec import KernelSpec, candidates
 from infc.kernels.target import Target
 from infc.options import CompileOptions
 from infc.plan.buffers import assign_buffers, buffer_name, tile_bytes
+from infc.plan.experts import experts_phase, find_route
 from infc.plan.kv import plan_kv
 from infc.plan.layout import LayoutBuilder, Placed, n_panels, padded_floats, panel_bytes, place, unit_panels
 from infc.plan.plan import KvPlan, LayerKind, LayerRun, LinearPlan, Phase, Plan, RopePlacement, TargetPlan
@@ -20,7 +21,9 @@ _MANY_ROWS = 512  # a prefill chunk, for which kernels of the largest class are 
 
 
 def _check_shapes(c: ModelConfig) -> None:
-    widths = (("embedding_length", c.dim, 32), ("feed_forward_length", c.hidden_dim, 32), ("head dimension", c.head_dim, 16))
+    widths = [("embedding_length", c.dim, 32), ("feed_forward_length", c.hidden_dim, 32), ("head dimension", c.head_dim, 16)]
+    if c.experts is not None:
+        widths.append(("expert_feed_forward_length", c.experts.hidden_dim, 32))
     for what, value, unit in widths:
         if value % unit:
             raise InputError("P01", f"{what} {value} is not a multiple of {unit}", "the kernels work on whole vectors")
@@ -80,6 +83,7 @@ class _Planner:
         self.kv = kv
         self.n_ctx = n_ctx
         self.config = graph.config
+        self.route = find_route(graph)
 
     def linear(self, role: str, w: o.Weight, source: str, per_unit: int, unit_offset: int, bias: int = -1) -> LinearPlan:
         return LinearPlan(role, w.type, w.n, w.k, source, self.chooser.choose(role, w), per_unit, unit_offset, bias)
@@ -120,7 +124,7 @@ class _Planner:
             case o.Head():
                 head = self._single(op, replace(base, kind="head", scale=op.scale, cap=op.cap), "head")
                 return replace(head, terms=2 if head.linears[0].kernels[0].activation == "q8" else 1)
-        return None
+        return experts_phase(op, base, self.linear, buffer_name, self.route)
 
     def _single(self, op: o.Biased, base: Phase, name: str) -> Phase:
         unit = unit_panels(n_panels(op.weight))

@@ -14,7 +14,8 @@ class PhaseCost:
     """One phase. Bytes and multiply-accumulates (MACs) are those of one call, of which a chunk makes ``calls``.
 
     A call on M rows reads ``weight_bytes + M * row_bytes`` and, of every sequence it touches, ``kv_bytes`` a position held. A row takes
-    ``int_macs`` on int8 operands, ``f32_macs`` on floats, and ``kv_macs`` more on floats a position it attends to. In the head a row is
+    ``int_macs`` on int8 operands, ``f32_macs`` on floats, and ``kv_macs`` more on floats a position it attends to. Of ``experts`` layers
+    of ``expert_bytes`` each a row takes ``experts_used``, so that a call reads those of M rows, at most all. In the head a row is
     a row of logits. MACs are those that the arithmetic contract asks for: the head's second int8 term counts.
     """
 
@@ -27,6 +28,9 @@ class PhaseCost:
     f32_macs: int = 0
     kv_bytes: int = 0
     kv_macs: int = 0
+    expert_bytes: int = 0
+    experts: int = 0
+    experts_used: int = 0
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,12 @@ def _cost(plan: Plan, phase: Phase, probe: int, calls: int) -> PhaseCost:
     for lin in phase.linears:
         macs[lin.kernels[0].activation] += lin.n * lin.k * phase.terms
     weights = sum(_matrix_bytes(lin) for lin in phase.linears)
+    e = phase.experts
+    if e is not None and phase.kind != "route":
+        int_macs, f32_macs = e.used * macs["q8"], e.used * macs["f32"]
+        return PhaseCost(
+            probe, phase, calls, int_macs=int_macs, f32_macs=f32_macs, expert_bytes=weights, experts=e.count, experts_used=e.used
+        )
     return PhaseCost(probe, phase, calls, weight_bytes=weights, int_macs=macs["q8"], f32_macs=macs["f32"])
 
 
@@ -106,7 +116,7 @@ def step_cost(plan: Plan) -> StepCost:
     n_head = len(epilogue_phases(tp))
     layers, head = costs[1:-n_head], costs[-n_head:]
     return StepCost(
-        stream_bytes=sum(p.calls * p.weight_bytes for p in costs),
+        stream_bytes=sum(p.calls * (p.weight_bytes + p.experts_used * p.expert_bytes) for p in costs),
         head_bytes=sum(p.weight_bytes for p in head),
         int_macs=sum(p.calls * p.int_macs for p in layers),
         f32_macs=sum(p.calls * p.f32_macs for p in layers),

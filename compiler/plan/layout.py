@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from infc.formats import ROWS, format_of
+from infc.ir import experts as e
 from infc.ir import ops as o
 from infc.ir.ops import Weight
 from infc.plan.memory import align
@@ -76,13 +77,15 @@ class LayoutBuilder:
         return offset
 
     def interleaved(self, parts: tuple[tuple[Weight, int], ...]) -> tuple[int, int]:
-        """Place matrices side by side: each unit holds ``count`` panels of each ``(weight, count)``. Returns (offset, unit bytes)."""
+        """Place matrices side by side: each unit holds ``count`` panels of each ``(weight, count)``, an expert's units lie together.
+        Returns (offset, unit bytes)."""
         unit_bytes = sum(panel_bytes(w) * count for w, count in parts)
-        units = n_panels(parts[0][0]) // parts[0][1]
-        offset = self.take(units * unit_bytes)
+        first, per_unit = parts[0]
+        stride = n_panels(first) // per_unit * unit_bytes
+        offset = self.take(first.experts * stride)
         inner = 0
         for w, count in parts:
-            self.panels.append(PanelPlacement(w, offset + inner, panel_bytes(w), count, unit_bytes))
+            self.panels.append(PanelPlacement(w, offset + inner, panel_bytes(w), count, unit_bytes, stride if w.experts > 1 else 0))
             inner += panel_bytes(w) * count
         return offset, unit_bytes
 
@@ -114,6 +117,15 @@ def place(builder: LayoutBuilder, op: o.Op, head_panels: int, group: int) -> Pla
             offset = builder.matrix(op.weight)
             unit = unit_panels(n_panels(op.weight))
             return Placed(offset, unit * panel_bytes(op.weight), builder.matrix(op.positions) if op.positions is not None else 0)
+        case e.Route():
+            return Placed(builder.matrix(op.weight), panel_bytes(op.weight), builder.vector_block(op.bias))
+        case e.ExpertsGateUp():
+            unit = unit_panels(n_panels(op.gate))
+            offset, unit_bytes = builder.interleaved(((op.gate, unit), (op.up, unit)))
+            return Placed(offset, unit_bytes, builder.vector_block(op.gate_bias, op.up_bias))
+        case e.ExpertsResidual():
+            offset, unit_bytes = builder.interleaved(((op.weight, unit_panels(n_panels(op.weight))),))
+            return Placed(offset, unit_bytes, builder.vector_block(op.bias))
         case o.Biased():
             unit = unit_panels(n_panels(op.weight))
             offset = builder.matrix(op.weight)

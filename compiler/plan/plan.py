@@ -20,7 +20,8 @@ def padded(rows: int) -> int:
 
 @dataclass(frozen=True)
 class PanelPlacement:
-    """Where the panels of one matrix go: panel p at ``offset + (p // per_unit) * unit_stride + (p % per_unit) * panel_bytes``.
+    """Where the panels of one matrix go: panel p at ``offset + (p // per_unit) * unit_stride + (p % per_unit) * panel_bytes``, those of
+    expert e ``e * expert_stride`` further on.
 
     Interleaving (gate with up, q with k and v of one group) is a stride; a matrix alone has one unit. Offsets count from the
     start of section WEIGHTS.
@@ -31,6 +32,7 @@ class PanelPlacement:
     panel_bytes: int
     per_unit: int
     unit_stride: int
+    expert_stride: int = 0
 
 
 @dataclass(frozen=True)
@@ -78,8 +80,8 @@ class Buffer:
     @property
     def size(self) -> int:
         """Bytes for ``rows`` rows; a q8 value is int8 (rows, width), then d, s and ds (rows, width / 32) of 4 bytes."""
-        if self.dtype == "f32":
-            return self.rows * self.width * 4
+        if self.dtype in ("f32", "choice"):
+            return self.rows * self.width * (4 if self.dtype == "f32" else 8)
         rows = padded(self.rows) * self.terms
         return rows * self.width + 3 * rows * (self.width // 32) * 4
 
@@ -105,10 +107,21 @@ class LinearPlan:
 
 
 @dataclass(frozen=True)
+class ExpertsPlan:
+    """What a phase of a mixture of experts knows besides: how many experts there are and how many a row takes, where one's weights lie
+    after the last one's."""
+
+    count: int
+    used: int
+    stride: int = 0
+    renormalise: bool = False
+
+
+@dataclass(frozen=True)
 class Phase:
     """What the threads do between two barriers. ``kind`` names the template that prints it."""
 
-    kind: str  # embed, norm, norm_add, quantize, qkv, rows_kv, attention, store, residual, gate_up, up, head
+    kind: str  # embed, norm, norm_add, quantize, qkv, rows_kv, attention, store, residual, gate_up, up, head, and those of infc.plan.experts
     name: str  # identifier within its layer kind
     source: str
     target: str
@@ -122,7 +135,7 @@ class Phase:
     terms: int = 1  # int8 terms of a norm's result, or of the head's input
     tiles_from: int = 0  # rows from which the last kernel of each linear is the cheaper one; 0: there is no such kernel
     layer_norm: bool = False  # of a norm: LayerNorm, its bias behind its weight; else RMSNorm
-    activation: str = ""  # of gate_up and up: silu or gelu
+    activation: str = ""  # of gate_up and up: silu, gelu or swiglu_oai
     head_norms: tuple[int, int] = (-1, -1)  # of q and k: where their norm lies among the vectors, in floats; -1: there is none
     rope: str = ""  # buffer of the rotations; "": positions turn nothing
     scale: float = 1.0  # of what is stored: logits, what joins the residual stream, queries, embeddings
@@ -131,6 +144,7 @@ class Phase:
     positions: str = ""  # of embed: weight format of the learned positions; "": there are none
     barrier: bool = True  # the threads meet after it
     awaits: int = 0  # of attention: work items of one kv head that must be done before; 0: a barrier was there
+    experts: ExpertsPlan | None = None
 
 
 @dataclass(frozen=True)

@@ -42,9 +42,10 @@ class BlobInfo:
 
 
 def _raw(model: ModelFile, w: Weight) -> Bytes:
-    """(n, row bytes) view of a tensor's rows."""
+    """(experts, n, row bytes) view of a tensor's rows."""
     f = format_of(w.type)
-    return model.data(w.tensor).reshape(-1, w.k // f.block_size * f.raw_bytes)[w.first : w.first + w.n]
+    rows = model.data(w.tensor).reshape(-1, w.k // f.block_size * f.raw_bytes)
+    return rows[w.first : w.first + w.experts * w.n].reshape(w.experts, w.n, -1)
 
 
 def _order(n: int, halves: tuple[int, int] | None) -> NDArray[np.int64] | None:
@@ -66,13 +67,15 @@ def _vector(model: ModelFile, w: Weight) -> Bytes:
 
 
 def _panels(model: ModelFile, p: PanelPlacement) -> Iterator[tuple[int, Bytes]]:
-    """(offset, bytes) runs of one matrix."""
-    panels = repack(p.weight.type, _raw(model, p.weight), _order(p.weight.n, p.weight.halves)).reshape(-1, p.panel_bytes)
-    if p.per_unit >= len(panels):
-        yield p.offset, panels.reshape(-1)
-        return
-    for unit, first in enumerate(range(0, len(panels), p.per_unit)):
-        yield p.offset + unit * p.unit_stride, panels[first : first + p.per_unit].reshape(-1)
+    """(offset, bytes) runs of one matrix, an expert at a time."""
+    for i, raw in enumerate(_raw(model, p.weight)):
+        offset = p.offset + i * p.expert_stride
+        panels = repack(p.weight.type, raw, _order(p.weight.n, p.weight.halves)).reshape(-1, p.panel_bytes)
+        if p.per_unit >= len(panels):
+            yield offset, panels.reshape(-1)
+            continue
+        for unit, first in enumerate(range(0, len(panels), p.per_unit)):
+            yield offset + unit * p.unit_stride, panels[first : first + p.per_unit].reshape(-1)
 
 
 def weight_runs(plan: Plan, model: ModelFile) -> Iterator[tuple[int, Bytes]]:

@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include "infc_attention.h"
 #include "infc_epilogue.h"
+#include "infc_experts.h"
 #include "infc_linear.h"
 #include "infc_norm.h"
 
@@ -117,6 +118,28 @@ void t_swiglu_f32(const float *g, const float *u, int M, float *h, int ldh, int 
 void t_rope_q(const float *tile, int M, const float *rope, int head_dim, int d0, float scale, float *q, int ldq, int n0)
 {
     epi_rope_q(tile, M, rope, head_dim, d0, scale, q, ldq, n0);
+}
+void t_experts_choose(const float *logits, size_t ld, const float *bias, int n, int n_used, int renormalise, infc_choice *out)
+{
+    experts_choose(logits, ld, bias, n, n_used, renormalise, out);
+}
+size_t t_most_members(size_t n_rows, size_t n_used, size_t n_experts) { return infc_most_members(n_rows, n_used, n_experts); }
+void t_experts_group(const infc_choice *choice, int n_rows, int n_used, int n_experts, int small_max, infc_groups *g)
+{
+    experts_group(choice, n_rows, n_used, n_experts, small_max, g);
+}
+int t_experts_share(const infc_groups *g, int i, int units, int t, int T) { return experts_share(g, g->group + i, units, t, T); }
+int t_gather_rows(void) { return INFC_GATHER_ROWS; }
+int t_group_bytes(void) { return sizeof(infc_group); }
+int t_member_bytes(void) { return sizeof(infc_member); }
+void t_gather_q8(const infc_q8 *a, int K, const infc_member *member, int n, int tiled, const infc_q8 *own, infc_q8 *out)
+{
+    *out = experts_gather_q8(a, K, member, n, tiled, own);
+}
+const float *t_gather_f32(const float *a, int K, const infc_member *member, int n, float *own) { return experts_gather_f32(a, K, member, n, own); }
+void t_epi_experts(const float *tile, const infc_member *member, int n, const float *bias, float *x, int ldx, int n0)
+{
+    epi_experts(tile, member, n, bias, x, ldx, n0);
 }
 #define WRITE(F)                                                                                                                         \
     void t_##F##_write_k(const float *tile, size_t ld, const float *rope, int head_dim, int d0, int dims, uint8_t *part, int page,       \

@@ -1,0 +1,45 @@
+"""What the families with a mixture of experts share: their keys, their tensors and the feed-forward part of a layer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from infc.errors import InputError
+from infc.frontend.builder import Builder
+from infc.frontend.config import Experts, ModelConfig
+from infc.frontend.dense import layer_count
+from infc.frontend.keys import Keys
+from infc.frontend.rules import MATRIX, VECTOR, Rule, vector
+from infc.limits import Limits
+
+
+def read_experts(keys: Keys, limits: Limits, width: str, *, renormalise: bool, required: bool = True) -> Experts | None:
+    """``expert_count`` layers, as wide as key ``width`` says, of which a row takes ``expert_used_count``; None for a dense model, of no
+    experts, unless they are ``required``. Raises InputError G27, G33 or G37."""
+    count = keys.u32(".expert_count", "G37", 1 if required else 0, limits.experts, None if required else 0)
+    used = keys.u32(".expert_used_count", "G37", 0, count, None if required else 0)
+    if count == 0:
+        return None
+    if used == 0:
+        raise InputError("G37", f"none of {count} experts is used", "key .expert_used_count")
+    return Experts(count, used, keys.uniform_u32(width, layer_count(keys, limits), "G33", 1), renormalise)
+
+
+def expert_tensors(c: ModelConfig, blk: str, bias: bool = False) -> Iterator[Rule]:
+    """Router, and gate, up and down of all experts; with biases or without any."""
+    e = c.experts
+    assert e is not None
+    yield Rule(blk + "ffn_gate_inp.weight", (c.dim, e.count), VECTOR)
+    if bias:
+        yield vector(blk + "ffn_gate_inp.bias", e.count)
+    for name, k, n in (("ffn_gate_exps", c.dim, e.hidden_dim), ("ffn_up_exps", c.dim, e.hidden_dim), ("ffn_down_exps", e.hidden_dim, c.dim)):
+        yield Rule(f"{blk}{name}.weight", (k, n, e.count), MATRIX)
+        if bias:
+            yield Rule(f"{blk}{name}.bias", (n, e.count), VECTOR)
+
+
+def mixture(b: Builder, x: str, n: str, i: int) -> str:
+    """x + the weighted sum of SwiGLU layers of the normalised row n, those that the router chooses."""
+    choices = b.route(n, i)
+    gate, up = b.expert_linear(n, choices, "ffn_gate_exps", i), b.expert_linear(n, choices, "ffn_up_exps", i)
+    return b.expert_sum(x, b.expert_linear(b.mul(b.silu(gate), up), choices, "ffn_down_exps", i), choices, i)
