@@ -32,7 +32,8 @@ def expert_tensors(c: ModelConfig, blk: str, bias: bool = False) -> Iterator[Rul
     yield Rule(blk + "ffn_gate_inp.weight", (c.dim, e.count), VECTOR)
     if bias:
         yield vector(blk + "ffn_gate_inp.bias", e.count)
-    for name, k, n in (("ffn_gate_exps", c.dim, e.hidden_dim), ("ffn_up_exps", c.dim, e.hidden_dim), ("ffn_down_exps", e.hidden_dim, c.dim)):
+    for name, k, n in (("gate", c.dim, e.hidden_dim), ("up", c.dim, e.hidden_dim), ("down", e.hidden_dim, c.dim)):
+        name = f"ffn_{name}_exps"
         yield Rule(f"{blk}{name}.weight", (k, n, e.count), MATRIX)
         if bias:
             yield Rule(f"{blk}{name}.bias", (n, e.count), VECTOR)

@@ -64,8 +64,8 @@ def experts_phase(op: o.Op, base: Phase, linear: MakeLinear, name: Callable[[str
     match op:
         case e.Route():
             linears = (linear("router", op.weight, base.source, 1, 0, _first_bias(op.bias)),)
-            units = n_panels(op.weight)
-            return replace(base, kind="route", name="route", linears=linears, units=units, experts=replace(plan, renormalise=op.renormalise))
+            plan = replace(plan, renormalise=op.renormalise)
+            return replace(base, kind="route", name="route", linears=linears, units=n_panels(op.weight), experts=plan)
         case e.ExpertsGateUp():
             unit = unit_panels(n_panels(op.gate))
             units = n_panels(op.gate) // unit

@@ -121,7 +121,7 @@ class ExpertsPlan:
 class Phase:
     """What the threads do between two barriers. ``kind`` names the template that prints it."""
 
-    kind: str  # embed, norm, norm_add, quantize, qkv, rows_kv, attention, store, residual, gate_up, up, head, and those of infc.plan.experts
+    kind: str  # embed, norm, norm_add, quantize, qkv, rows_kv, attention, store, residual, gate_up, up, head; those of infc.plan.experts
     name: str  # identifier within its layer kind
     source: str
     target: str
