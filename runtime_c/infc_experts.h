@@ -81,6 +81,14 @@ INFC_HEAVY void experts_choose(const float *logits, size_t ld, const float *bias
     for (int k = 0; k < n_used; k++) out[k].weight /= sum;
 }
 
+// 1 / (1 + exp(-logit)): the weight of a layer that all rows take
+INFC_INLINE float experts_shared_weight(float logit)
+{
+    float lanes[16];
+    v16f_store(lanes, v16f_sigmoid(v16f_set1(logit)));
+    return lanes[0];
+}
+
 // Members that n_rows rows need at most: each choice once, and groups of many rows in whole tiles.
 static inline size_t infc_most_members(size_t n_rows, size_t n_used, size_t n_experts)
 {
@@ -155,6 +163,15 @@ static inline const float *experts_gather_f32(const float *a, int K, const infc_
     if (n == 1) return a + (size_t)member->row * K;
     for (int r = 0; r < n; r++) memcpy(own + (size_t)r * K, a + (size_t)member[r].row * K, (size_t)K * 4);
     return own;
+}
+
+// x[m][n0..n0+15] = fma(scale[m], tile, x). x: (M, ldx); tile: (M, 16)
+INFC_INLINE void epi_residual_rows(const float *tile, int M, float *x, int ldx, int n0, const float *scale)
+{
+    for (int m = 0; m < M; m++) {
+        float *o = x + (size_t)m * ldx + n0;
+        v16f_store(o, v16f_fma(v16f_set1(scale[m]), v16f_load(tile + 16 * m), v16f_load(o)));
+    }
 }
 
 // x[row][n0..n0+15] = fma(weight, tile + bias, x) for each member. x: (., ldx); tile: (n, 16); bias: 16 values or NULL

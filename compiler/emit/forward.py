@@ -127,6 +127,7 @@ class ForwardContext:
             "activation": phase.activation,
             "gated": {"silu": "swiglu", "gelu": "geglu", "": ""}[phase.activation],
             "scale": f32_literal(phase.scale) if phase.scale != 1 else "",
+            "row_scale": phase.row_scale,
             "cap": f32_literal(phase.cap) if phase.cap else "",
             "uncap": f32_literal(1 / phase.cap) if phase.cap else "",
         }
@@ -262,4 +263,7 @@ class ForwardContext:
         return {"offset": self.private["groups"], "members": align(min(plan.count, self.plan.max_rows * plan.used) * GROUP_BYTES)}
 
     def _layer_buffers(self) -> set[str]:
-        return {p.target for k in self.tp.kinds for p in k.phases if p.kind in ROWS or p.kind == "route"}
+        return {p.target for k in self.tp.kinds for p in k.phases if p.kind in ROWS or p.kind == "route"} | self._shares()
+
+    def _shares(self) -> set[str]:
+        return {p.experts.share for k in self.tp.kinds for p in k.phases if p.experts is not None and p.experts.share}

@@ -21,7 +21,7 @@ def _fused(phase: Phase) -> list[str]:
         case "up":
             what.append(_ACTIVATED[phase.activation])
         case "residual" | "head":
-            what += ["scaled"] if phase.scale != 1 else []
+            what += ["scaled"] if phase.scale != 1 else ["shared"] if phase.row_scale else []
             what += ["capped"] if phase.cap else []
             what += ["residual"] if phase.kind == "residual" else []
         case "store":
@@ -52,8 +52,10 @@ def experts_name(phase: Phase, target: Target) -> str:
     assert phase.experts is not None
     e, lin = phase.experts, phase.linears[0]
     what = {"route": "route", "experts_gate_up": "experts2", "experts_residual": "experts"}[phase.kind]
-    act = {"route": f"top{e.used}", "experts_residual": "residual"}.get(phase.kind, phase.activation + ("_q8" if phase.quantize else ""))
-    return f"{what}_{_formats(phase.linears)}_{act}__{target.isa}_r16__e{e.count}_n{lin.n}_k{lin.k}"
+    gated = {"silu": "swiglu", "": ""}.get(phase.activation, phase.activation) + ("_q8" if phase.quantize else "")
+    act = {"route": f"top{e.used}", "experts_residual": "residual"}.get(phase.kind, gated)
+    bias = "bias_" if any(lin.bias >= 0 for lin in phase.linears) else ""
+    return f"{what}_{_formats(phase.linears)}_{bias}{act}__{target.isa}_r16__e{e.count}_n{lin.n}_k{lin.k}"
 
 
 def attention_name(phase: Phase, target: Target, kv: str, head_dim: int, group: int, page: int) -> str:

@@ -172,14 +172,31 @@ class Builder:
 
     # ---- mixture of experts ----------------------------------------------------------------------------------------------
 
-    def route(self, x: str, i: int) -> str:
-        """Which experts each row takes, and their weights."""
+    def route(self, x: str, i: int) -> tuple[str, str]:
+        """Which experts each row takes, and their weights; and the weight of the one that all rows share, if there is one."""
         c = self._experts
-        w = self._weight(f"blk.{i}.ffn_gate_inp.weight")
-        choices, logits = self._value(f"route.{i}", c.used, "choice"), self._value(f"router.{i}", -(-c.count // 16) * 16)
-        bias = self._optional(f"blk.{i}.ffn_gate_inp.bias")
-        self.ops.append(e.Route((x,), (choices, logits), o.Origin(i, w.tensor), w, bias, c.used, c.renormalise))
-        return choices
+        w, bias = self._weight(f"blk.{i}.ffn_gate_inp.weight"), self._optional(f"blk.{i}.ffn_gate_inp.bias")
+        shared = self._optional(f"blk.{i}.ffn_gate_inp_shexp.weight")
+        panels = -(-c.count // 16) + (1 if shared is not None else 0)
+        outputs = [self._value(f"route.{i}", c.used, "choice"), self._value(f"router.{i}", 16 * panels)]
+        if shared is not None:
+            outputs.append(self._value(f"share.{i}", 1))
+        self.ops.append(e.Route((x,), tuple(outputs), o.Origin(i, w.tensor), w, bias, c.used, c.renormalise, shared))
+        return outputs[0], outputs[-1]
+
+    def scale_rows(self, x: str, scales: str, i: int) -> str:
+        """Each row times its number."""
+        source = next(op for op in reversed(self.ops) if op.outputs[0] == x)
+        y = self._like(x, f"scaled.{i}")
+        self.ops.append(e.ScaleRows((x, scales), (y,), source.origin))
+        return y
+
+    def swiglu_oai(self, gate: str, up: str) -> str:
+        """gpt-oss's product of gate and up."""
+        source = next(op for op in reversed(self.ops) if op.outputs[0] == up)
+        y = self._like(up, f"h.{source.origin.layer}")
+        self.ops.append(e.SwigluOai((gate, up), (y,), source.origin))
+        return y
 
     def expert_linear(self, x: str, choices: str, name: str, i: int) -> str:
         """W x, and a bias if there is one, of each expert taken."""
@@ -192,7 +209,7 @@ class Builder:
 
     def expert_sum(self, x: str, y: str, choices: str, i: int) -> str:
         """x plus the weighted sum over the experts that each row takes."""
-        out = self._value(f"x_ffn.{i}", self.config.dim)
+        out = self._value(f"x_experts.{i}", self.config.dim)
         self.ops.append(e.ExpertSum((x, y, choices), (out,), o.Origin(i, f"blk.{i}.ffn_down_exps.weight")))
         return out
 
@@ -213,7 +230,7 @@ class Builder:
     def _like(self, other: str, name: str) -> str:
         """A value of the same shape."""
         v = next(v for v in self.values if v.name == other)
-        return self._value(name, v.width, slots=v.slots)
+        return self._value(f"experts_{name}" if v.slots else name, v.width, slots=v.slots)
 
     def _width(self, name: str) -> int:
         return next(v.width for v in self.values if v.name == name)

@@ -6,6 +6,16 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
+class Yarn:
+    """Which frequencies are stretched (Peng et al., 2023): those that turn less than ``beta_slow`` times in the original context by the
+    whole factor, those that turn more than ``beta_fast`` times not at all. ``mix``: how much of that is done."""
+
+    beta_fast: float = 32.0
+    beta_slow: float = 1.0
+    mix: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
 class Rope:
     """One set of rotations (Su et al., 2021): ``dim`` leading dimensions of a head turn, pair i by position * base^(-2i/dim) / factor.
 
@@ -22,6 +32,7 @@ class Rope:
     factors: str | None = None
     long_factors: str | None = None
     halves: bool = False
+    yarn: Yarn | None = None
 
     def factors_for(self, n_ctx: int) -> str | None:
         """The tensor that divides the frequencies of a program compiled for ``n_ctx`` positions."""

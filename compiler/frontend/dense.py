@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
+
 from infc.errors import InputError
-from infc.frontend.config import Experts, Layer, ModelConfig, Rope
+from infc.frontend.config import Experts, Layer, ModelConfig, Rope, Yarn
 from infc.frontend.keys import Keys
 from infc.limits import Limits
 
@@ -80,7 +82,7 @@ def heads(keys: Keys, limits: Limits) -> tuple[int, int, int]:
 def rope(keys: Keys, limits: Limits, *, halves: bool, partial: bool = False, base: str = ".rope.freq_base") -> Rope:
     """The rotation that the keys describe, with linear scaling or factors from tensors. ``partial``: less than a head may turn.
 
-    Llama 3's factors are tensor ``rope_freqs``, Phi 3's ``rope_factors_short`` and ``rope_factors_long``. yarn is refused.
+    Llama 3's factors are tensor ``rope_freqs``, Phi 3's ``rope_factors_short`` and ``rope_factors_long``.
     """
     head_dim = heads(keys, limits)[2]
     dim = keys.u32(".rope.dimension_count", "G34", 2, head_dim, head_dim)
@@ -91,7 +93,7 @@ def rope(keys: Keys, limits: Limits, *, halves: bool, partial: bool = False, bas
             "key .rope.dimension_count",
         )
     kind = keys.string(".rope.scaling.type", "linear")
-    known = ("none", "linear", "longrope")
+    known = ("none", "linear", "longrope", "yarn")
     if kind not in known:
         raise InputError("G34", f"rope scaling {kind!r} is not supported ({', '.join(known)} are)", "key .rope.scaling.type")
     n_ctx = keys.u32(".context_length", "G36", 1)
@@ -103,16 +105,27 @@ def rope(keys: Keys, limits: Limits, *, halves: bool, partial: bool = False, bas
         raise InputError("G34", "factors for short and for long contexts come together", f"tensor {short if short in tensors else long}")
     if kind == "longrope" and short not in tensors:
         raise InputError("G34", f"rope scaling 'longrope' without tensor {short}", "key .rope.scaling.type")
+    factor = 1.0 if kind == "none" or factor == 0 else factor  # llama.cpp reads a factor of 0 as none
+    yarn = _yarn(keys) if kind == "yarn" and factor != 1 else None
     single = "rope_freqs.weight" if "rope_freqs.weight" in tensors else None
     return Rope(
         dim=dim,
         base=keys.f32(base, "G34", lambda x: x >= 1, 10000.0),
-        factor=1.0 if kind == "none" or factor == 0 else factor,  # llama.cpp reads a factor of 0 as none
+        factor=factor,
+        attn_factor=1.0 if yarn is None else 1.0 + 0.1 * math.log(factor),
         orig_ctx=keys.u32(".rope.scaling.original_context_length", "G34", 1, default=n_ctx),
         factors=short if short in tensors else single,
         long_factors=long if long in tensors else None,
         halves=halves,
+        yarn=yarn,
     )
+
+
+def _yarn(keys: Keys) -> Yarn:
+    """Betas as llama.cpp reads them. What it would do with other attention factors is refused with the keys nobody reads."""
+    fast = keys.f32(".rope.scaling.yarn_beta_fast", "G34", lambda x: x > 0, 32.0)
+    slow = keys.f32(".rope.scaling.yarn_beta_slow", "G34", lambda x: 0 < x < fast, 1.0)
+    return Yarn(fast, slow, keys.f32(".rope.scaling.yarn_ext_factor", "G34", lambda x: 0 < x <= 1, 1.0))
 
 
 def windows(keys: Keys, limits: Limits, every: int = 0, default: int = 0) -> tuple[Layer, ...]:

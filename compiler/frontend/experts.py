@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from infc.errors import InputError
 from infc.frontend.builder import Builder
 from infc.frontend.config import Experts, ModelConfig
 from infc.frontend.dense import layer_count
@@ -13,16 +12,21 @@ from infc.frontend.rules import MATRIX, VECTOR, Rule, vector
 from infc.limits import Limits
 
 
-def read_experts(keys: Keys, limits: Limits, width: str, *, renormalise: bool, required: bool = True) -> Experts | None:
-    """``expert_count`` layers, as wide as key ``width`` says, of which a row takes ``expert_used_count``; None for a dense model, of no
-    experts, unless they are ``required``. Raises InputError G27, G33 or G37."""
-    count = keys.u32(".expert_count", "G37", 1 if required else 0, limits.experts, None if required else 0)
-    used = keys.u32(".expert_used_count", "G37", 0, count, None if required else 0)
-    if count == 0:
-        return None
-    if used == 0:
-        raise InputError("G37", f"none of {count} experts is used", "key .expert_used_count")
-    return Experts(count, used, keys.uniform_u32(width, layer_count(keys, limits), "G33", 1), renormalise)
+def has_experts(keys: Keys, limits: Limits) -> bool:
+    """Whether ``expert_count`` is there and more than 0."""
+    return keys.u32(".expert_count", "G37", 0, limits.experts, 0) > 0
+
+
+def read_experts(keys: Keys, limits: Limits, width: str, *, renormalise: bool) -> Experts:
+    """``expert_count`` layers, as wide as key ``width`` says (without it the feed-forward width shared out), of which a row takes
+    ``expert_used_count``. Raises InputError G27, G33 or G37."""
+    count = keys.u32(".expert_count", "G37", 1, limits.experts)
+    used = keys.u32(".expert_used_count", "G37", 1, count)
+    n_layers = layer_count(keys, limits)
+    default = None
+    if not keys.has(width):
+        default = keys.uniform_u32(".feed_forward_length", n_layers, "G33", used) // used
+    return Experts(count, used, keys.uniform_u32(width, n_layers, "G33", 1, default), renormalise)
 
 
 def expert_tensors(c: ModelConfig, blk: str, bias: bool = False) -> Iterator[Rule]:
@@ -41,6 +45,6 @@ def expert_tensors(c: ModelConfig, blk: str, bias: bool = False) -> Iterator[Rul
 
 def mixture(b: Builder, x: str, n: str, i: int) -> str:
     """x + the weighted sum of SwiGLU layers of the normalised row n, those that the router chooses."""
-    choices = b.route(n, i)
+    choices, _ = b.route(n, i)
     gate, up = b.expert_linear(n, choices, "ffn_gate_exps", i), b.expert_linear(n, choices, "ffn_up_exps", i)
     return b.expert_sum(x, b.expert_linear(b.mul(b.silu(gate), up), choices, "ffn_down_exps", i), choices, i)

@@ -31,6 +31,14 @@ _NEUTRAL: dict[str, tuple[float, ...]] = {
     ".pooling_type": (0,),
     ".use_parallel_residual": (0,),
     ".rope.scaling.attn_factor": (1,),
+    ".rope.scaling.yarn_log_multiplier": (0,),
+    ".expert_gating_func": (1, 3),  # softmax before or after the choice: the same
+    ".expert_group_count": (0, 1),
+    ".expert_shared_count": (0, 1),
+    ".expert_weights_scale": (0, 1),
+    ".interleave_moe_layer_step": (0, 1),
+    ".leading_dense_block_count": (0,),
+    ".moe_every_n_layers": (0, 1),
 }
 
 

@@ -16,11 +16,17 @@ class Route(Biased):
     """Which experts a row takes, and with which weights. inputs: x. outputs: choices, the router's logits (scratch).
 
     The ``n_used`` largest of ``weight x + bias``; weights are their softmax over all experts or, ``renormalise``, over those chosen (which
-    is also what a softmax of the chosen logits gives: the two orders in the literature agree).
+    is also what a softmax of the chosen logits gives: the two orders in the literature agree). With ``shared``, one row, a third output:
+    the weight of the layer that all rows take, sigmoid(shared x).
     """
 
     n_used: int = 1
     renormalise: bool = True
+    shared: Weight | None = None
+
+    @property
+    def weights(self) -> tuple[Weight, ...]:
+        return some(self.weight, self.shared, self.bias)
 
 
 @dataclass(frozen=True)
@@ -31,6 +37,11 @@ class ExpertLinear(Biased):
 @dataclass(frozen=True)
 class ExpertSum(Op):
     """x + the sum of a row's slots, each times its weight, experts ascending. inputs: x, slots, choices."""
+
+
+@dataclass(frozen=True)
+class ScaleRows(Op):
+    """y = x times one number of each row. inputs: x, numbers."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +66,11 @@ class ExpertsGateUp(Op):
     @property
     def weights(self) -> tuple[Weight, ...]:
         return some(self.gate, self.up, self.gate_bias, self.up_bias)
+
+
+@dataclass(frozen=True)
+class SharedResidual(Biased):
+    """x += s (W h + b), s of each row. inputs: h, x, s."""
 
 
 @dataclass(frozen=True)

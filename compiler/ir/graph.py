@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import MISSING, Field, dataclass, fields
 from typing import Any
 
-from infc.frontend.config import ModelConfig, Rope
+from infc.frontend.config import ModelConfig, Rope, Yarn
 from infc.ir.ops import Op, Origin, Projection, Weight
 
 
@@ -68,14 +68,14 @@ def _attribute(value: Any) -> str:
             return f"{value.tensor}{part}{order}:{value.type}[{experts}{value.n},{value.k}]"
         case Projection():
             return "(" + " ".join(_attribute(w) for w in (value.weight, value.bias, value.norm) if w is not None) + ")"
-        case Rope():
+        case Rope() | Yarn():
             return "(" + " ".join(f"{f.name}={_attribute(getattr(value, f.name))}" for f in _telling(value)) + ")"
         case float():
             return value.hex()
     return str(value)
 
 
-def _telling(item: Op | Rope) -> list[Field[Any]]:
+def _telling(item: Op | Rope | Yarn) -> list[Field[Any]]:
     """The fields of its own whose values are not the default."""
     own = (f for f in fields(item) if f.name not in ("inputs", "outputs", "origin"))
     return [f for f in own if f.default is MISSING or getattr(item, f.name) != f.default]

@@ -67,9 +67,14 @@ def _signature(op: o.Op, graph: Graph) -> tuple[tuple[tuple[str, int], ...], tup
             return (("*", op.weight.k), ("f32", op.weight.n)), (("f32", op.weight.n),)
         case e.Route():
             panels = -(-op.weight.n // 16)
-            return (("f32", op.weight.k),), (("choice", op.n_used), ("f32", 16 * panels))
+            share = (("f32", 1),) if op.shared is not None else ()
+            return (("f32", op.weight.k),), (("choice", op.n_used), ("f32", 16 * (panels + len(share))), *share)
         case e.ExpertLinear():
             return (("*", op.weight.k), ("choice", -1)), (("f32", op.weight.n),)
+        case e.ScaleRows():
+            return (("f32", c.dim), ("f32", 1)), (("f32", c.dim),)
+        case e.SharedResidual():
+            return (("*", op.weight.k), ("f32", op.weight.n), ("f32", 1)), (("f32", op.weight.n),)
         case e.ExpertSum():
             return (("f32", c.dim), ("f32", c.dim), ("choice", -1)), (("f32", c.dim),)
         case e.ExpertsGateUp():

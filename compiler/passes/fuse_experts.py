@@ -1,4 +1,5 @@
-"""ExpertLinear gate and up, their activation (and Quantize) -> ExpertsGateUp; ExpertLinear down + ExpertSum -> ExpertsResidual."""
+"""ExpertLinear gate and up, their activation (and Quantize) -> ExpertsGateUp; ExpertLinear down + ExpertSum -> ExpertsResidual;
+the projection of a layer that all rows share, ScaleRows and Add -> SharedResidual."""
 
 from __future__ import annotations
 
@@ -42,5 +43,16 @@ def fuse_experts(graph: Graph) -> Graph:
             gone.update((id(down), id(total)))
             inputs = (down.inputs[0], total.inputs[0], total.inputs[2])
             fused[id(total)] = e.ExpertsResidual(inputs, total.outputs, down.origin, down.weight, down.bias)
+    for add in graph.ops:
+        if not isinstance(add, o.Add):
+            continue
+        scaled = producer[add.inputs[1]]
+        if not isinstance(scaled, e.ScaleRows):
+            continue
+        shared = producer[scaled.inputs[0]]
+        if isinstance(shared, o.Linear):
+            gone.update((id(shared), id(scaled), id(add)))
+            inputs = (shared.inputs[0], add.inputs[0], scaled.inputs[1])
+            fused[id(add)] = e.SharedResidual(inputs, add.outputs, shared.origin, shared.weight, shared.bias)
     ops = [fused.get(id(op), op) for op in graph.ops if id(op) in fused or id(op) not in gone]
     return replace_ops(graph, ops)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from infc.ir import experts as e
 from infc.ir import ops as o
 from infc.ir.graph import Graph, Value
-from infc.plan.experts import private_lifetimes, slot_rows
+from infc.plan.experts import beside, private_lifetimes, slot_rows
 from infc.plan.memory import ArenaPlan, Lifetime, plan_arena
 from infc.plan.plan import Buffer, TargetPlan
 
@@ -18,7 +18,7 @@ READY_BYTES = 64  # sizeof(infc_ready), one per kv head
 def buffer_name(value: str) -> str:
     """Values of all layers share buffers: ``q_rope.3`` -> ``q_rope``; the residual stream is one buffer, updated in place."""
     name, _, kind = re.sub(r"\.\d+", "", value).partition(":")
-    name = "x" if name in ("x_attn", "x_ffn") else name
+    name = "x" if name in ("x_attn", "x_ffn", "x_experts") else name
     return f"{name}_{kind}" if kind else name
 
 
@@ -30,10 +30,10 @@ def _is_private(op: o.Op) -> bool:
 def _barrier_intervals(steps: Sequence[o.Op]) -> list[int]:
     """The step number of each operation. Attention starts while other threads still project q, k and v (they meet at a counter
     per kv head, not at a barrier), so it shares their step: what either reads or writes is live through both. Projections that one
-    NormRopeKvWrite reads share a step, too: there is a barrier behind the last of them only."""
+    NormRopeKvWrite reads share a step, too: there is a barrier behind the last of them only. So do the experts' layers and a shared one."""
     numbers: list[int] = []
     for op, before in zip(steps, [None, *steps], strict=False):
-        same = isinstance(op, o.Attention) or (isinstance(op, o.Linear) and isinstance(before, o.Linear))
+        same = isinstance(op, o.Attention) or (isinstance(op, o.Linear) and isinstance(before, o.Linear)) or beside(before, op)
         numbers.append((numbers[-1] if numbers else 0) + (0 if same else 1))
     return numbers
 
@@ -79,7 +79,7 @@ def assign_buffers(
                 last[name] = max(until, last.get(name, 0))
     for op in steps:
         if isinstance(op, e.Route):  # threads that still choose read the logits while others are at the experts
-            choices, logits = (buffer_name(n) for n in op.outputs)
+            choices, logits = (buffer_name(n) for n in op.outputs[:2])
             last[logits] = last[choices]
     everywhere = {buffer_name(n) for op in before for n in op.outputs}
     for op in reversed(layer):  # what a layer's last private steps read, another thread may not yet replace in the next layer
@@ -96,7 +96,7 @@ def assign_buffers(
         Lifetime(b.name, Buffer(b.name, b.width, b.dtype, small_rows).size, 0, 0)
         for b in (buffers[buffer_name(op.outputs[0])] for op in (*layers, *after) if _is_private(op))
     ]
-    private += private_lifetimes(graph, buffers, buffer_name, max_rows)
+    private += private_lifetimes(graph, buffers, buffer_name, max_rows, small_rows)
     unique = {life.name: life for life in private}
     return tuple(buffers.values()), plan_arena(lifetimes), plan_arena(list(unique.values()))
 

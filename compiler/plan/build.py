@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from infc.errors import InputError
 from infc.frontend.config import ModelConfig
+from infc.ir import experts as e
 from infc.ir import ops as o
 from infc.ir.graph import Graph
 from infc.kernels.spec import KernelSpec, candidates
@@ -118,13 +119,16 @@ class _Planner:
             case o.LinearResidual():
                 name = "attn_output" if "attn_output" in tensor else "ffn_down"
                 return self._single(op, replace(base, kind="residual", target=buffer_name(op.inputs[1]), scale=op.scale), name)
+            case e.SharedResidual():
+                target, scales = buffer_name(op.inputs[1]), buffer_name(op.inputs[2])
+                return self._single(op, replace(base, kind="residual", target=target, row_scale=scales), "ffn_shared_down")
             case o.Linear():
                 barrier = not isinstance(after, o.Linear)
                 return self._single(op, replace(base, kind="store", barrier=barrier), tensor.split(".")[-2])
             case o.Head():
                 head = self._single(op, replace(base, kind="head", scale=op.scale, cap=op.cap), "head")
                 return replace(head, terms=2 if head.linears[0].kernels[0].activation == "q8" else 1)
-        return experts_phase(op, base, self.linear, buffer_name, self.route)
+        return experts_phase(op, after, base, self.linear, buffer_name, self.route)
 
     def _single(self, op: o.Biased, base: Phase, name: str) -> Phase:
         unit = unit_panels(n_panels(op.weight))

@@ -118,7 +118,10 @@ def place(builder: LayoutBuilder, op: o.Op, head_panels: int, group: int) -> Pla
             unit = unit_panels(n_panels(op.weight))
             return Placed(offset, unit * panel_bytes(op.weight), builder.matrix(op.positions) if op.positions is not None else 0)
         case e.Route():
-            return Placed(builder.matrix(op.weight), panel_bytes(op.weight), builder.vector_block(op.bias))
+            offset = builder.matrix(op.weight)
+            if op.shared is not None:  # one more panel
+                assert builder.matrix(op.shared) == offset + n_panels(op.weight) * panel_bytes(op.weight)
+            return Placed(offset, panel_bytes(op.weight), builder.vector_block(op.bias))
         case e.ExpertsGateUp():
             unit = unit_panels(n_panels(op.gate))
             offset, unit_bytes = builder.interleaved(((op.gate, unit), (op.up, unit)))

@@ -115,6 +115,7 @@ class ExpertsPlan:
     used: int
     stride: int = 0
     renormalise: bool = False
+    share: str = ""  # buffer of the weight of a layer that all rows take; "": there is none
 
 
 @dataclass(frozen=True)
@@ -145,6 +146,7 @@ class Phase:
     barrier: bool = True  # the threads meet after it
     awaits: int = 0  # of attention: work items of one kv head that must be done before; 0: a barrier was there
     experts: ExpertsPlan | None = None
+    row_scale: str = ""  # of residual: buffer of one factor a row; "": there is none
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,23 @@ To add one: copy the nearest file, list it here, and give the tests' writer and 
 from __future__ import annotations
 
 from infc.frontend.config import ModelConfig
-from infc.frontend.families import gemma, gemma2, gemma3, gpt2, granite, llama, olmo2, phi3, qwen2, qwen3, smollm3, starcoder2
+from infc.frontend.families import (
+    gemma,
+    gemma2,
+    gemma3,
+    gpt2,
+    gpt_oss,
+    granite,
+    llama,
+    olmo2,
+    phi3,
+    qwen2,
+    qwen2moe,
+    qwen3,
+    qwen3moe,
+    smollm3,
+    starcoder2,
+)
 from infc.frontend.families.family import Family
 from infc.frontend.gguf import ModelFile
 from infc.ir.graph import Graph
@@ -16,6 +32,7 @@ FAMILIES: dict[str, Family] = {
     for f in (
         llama.FAMILY, qwen2.FAMILY, qwen3.FAMILY, gemma.FAMILY, gemma2.FAMILY, gemma3.FAMILY, phi3.FAMILY, granite.FAMILY,
         olmo2.FAMILY, smollm3.FAMILY, starcoder2.FAMILY, gpt2.FAMILY,
+        qwen2moe.FAMILY, qwen3moe.FAMILY, gpt_oss.FAMILY,
     )
 }  # fmt: skip
 

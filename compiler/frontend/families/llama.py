@@ -10,7 +10,7 @@ from infc.frontend import rules
 from infc.frontend.builder import Builder
 from infc.frontend.config import ModelConfig
 from infc.frontend.dense import dense, rope, windows
-from infc.frontend.experts import expert_tensors, mixture, read_experts
+from infc.frontend.experts import expert_tensors, has_experts, mixture, read_experts
 from infc.frontend.families.family import Family
 from infc.frontend.gguf import ModelFile
 from infc.frontend.keys import Keys
@@ -19,7 +19,7 @@ from infc.limits import Limits
 
 
 def config(keys: Keys, limits: Limits) -> ModelConfig:
-    experts = read_experts(keys, limits, ".feed_forward_length", renormalise=True, required=False)
+    experts = read_experts(keys, limits, ".feed_forward_length", renormalise=True) if has_experts(keys, limits) else None
     return dense(keys, limits, (rope(keys, limits, halves=False),), windows(keys, limits), experts=experts)
 
 
