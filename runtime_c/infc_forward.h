@@ -83,4 +83,16 @@ static inline void infc_rope_row(const float *table, int rope_dim, int head_dim,
         s[i] = 0.0f;
     }
 }
+
+// x: (n), n a multiple of 16; x *= factor
+static inline void infc_scale_row(float *x, int n, float factor)
+{
+    for (int i = 0; i < n; i += 16) v16f_store(x + i, v16f_mul(v16f_load(x + i), v16f_set1(factor)));
+}
+
+// x += y
+static inline void infc_add_row(float *x, const float *y, int n)
+{
+    for (int i = 0; i < n; i += 16) v16f_store(x + i, v16f_add(v16f_load(x + i), v16f_load(y + i)));
+}
 #endif

@@ -11,6 +11,7 @@
 #define INFC_KV_Q16_H
 #include "../infc_epilogue.h"
 #include "../infc_math.h"
+#include "limit.h"
 
 enum { Q16_PAGE = 64, Q16_KEY_MAX = 4095, Q16_VALUE_MAX = 2047, Q16_MAX_HEAD_DIM = 256 };
 
@@ -53,14 +54,15 @@ INFC_INLINE float q16_quantize(const float *x, int n, int most, int16_t *q)
     return largest / (float)most;
 }
 
-// The key of one row to position `slot` of the page part. tile: (head_dim / 16) panels of 16 lanes, ld floats apart; rope: (2, head_dim)
+// The key of one row to position `slot` of the page part. tile: (head_dim / 16) panels of 16 lanes, ld floats apart;
+// rope: (2, head_dim), NULL: positions turn nothing
 INFC_INLINE void q16_write_k(const float *tile, size_t ld, const float *rope, int head_dim, int d0, int dims, uint8_t *part, int page,
                              int slot)
 {
     float k[Q16_MAX_HEAD_DIM] __attribute__((aligned(64)));
     int16_t q[Q16_MAX_HEAD_DIM];
     (void)d0, (void)dims, (void)page;  // always the whole head: it has one scale
-    for (int d = 0; d < head_dim; d += 16, tile += ld) v16f_store(k + d, infc_rotate(tile, rope, head_dim, d));
+    for (int d = 0; d < head_dim; d += 16, tile += ld) v16f_store(k + d, rope != NULL ? infc_rotate(tile, rope, head_dim, d) : v16f_load(tile));
     const float dk = q16_quantize(k, head_dim, Q16_KEY_MAX, q);
     memcpy(part + q16_scales_offset(head_dim) + 4 * slot, &dk, 4);
     uint8_t *o = part + 4 * ((size_t)(slot / 16) * (head_dim / 2) * 16 + slot % 16);

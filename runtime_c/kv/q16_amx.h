@@ -123,8 +123,9 @@ INFC_INLINE void q16_tile_scores(const uint8_t *q, const uint8_t *k, int head_di
     }
 }
 
-// Exponents, maxima and P of one page. valid: positions that the first row sees; row r sees r more. p: (16, 64) bytes high, then low
-INFC_INLINE void q16_tile_softmax(q16_tile *x, const int32_t *t, const float *dk, int masked, int valid, uint8_t *p, float *c, float *f)
+// Exponents, maxima and P of one page. The first row sees positions from..valid - 1, row r begins and ends r later. p: (16, 64) bytes high, then low
+INFC_INLINE void q16_tile_softmax(q16_tile *x, const int32_t *t, const float *dk, int masked, int from, int valid, infc_limit limit,
+                                  uint8_t *p, float *c, float *f)
 {
     float u[16][Q16_PAGE] __attribute__((aligned(64))), pm[16] __attribute__((aligned(64)));
     v16f most[16];
@@ -133,8 +134,11 @@ INFC_INLINE void q16_tile_softmax(q16_tile *x, const int32_t *t, const float *dk
         most[i] = v16f_set1(-INFINITY);
         INFC_UNROLL for (int j = 0; j < 4; j++) {
             const v16f scale = v16f_mul(dq, v16f_load(dk + 16 * j));
-            v16f y = v16f_fma(v16f_from_i32(q16_joined(t + 768 * j, i)), scale, v16f_load(dk + Q16_PAGE + 16 * j));
-            if (masked) y = v16f_keep(y, valid + i - 16 * j, v16f_set1(-INFINITY));
+            v16f y = q16_exponent(q16_joined(t + 768 * j, i), scale, v16f_load(dk + Q16_PAGE + 16 * j), limit);
+            if (masked) {
+                y = v16f_keep(y, valid + i - 16 * j, v16f_set1(-INFINITY));
+                y = infc_keep_from(limit, y, from + i - 16 * j, v16f_set1(-INFINITY));
+            }
             v16f_store(u[i] + 16 * j, y);
             most[i] = v16f_max(most[i], y);
         }
@@ -145,7 +149,7 @@ INFC_INLINE void q16_tile_softmax(q16_tile *x, const int32_t *t, const float *dk
     v16f_store(c, v16f_mul(q16_exp2(v16f_sub(old, next)), unit));
     v16f_store(f, v16f_mul(q16_exp2(v16f_sub(page, next)), unit));
     for (int i = 0; i < 16; i++) {
-        if (masked && valid + i <= 0) {  // this row ended before the page
+        if (masked && (valid + i <= 0 || from + i >= Q16_PAGE)) {  // this row ended before the page, or begins behind it
             v16i_store(p + 64 * i, v16i_set1(0));
             v16i_store(p + 1024 + 64 * i, v16i_set1(0));
             continue;
@@ -153,7 +157,7 @@ INFC_INLINE void q16_tile_softmax(q16_tile *x, const int32_t *t, const float *dk
         v16f z = v16f_zero(), y[4];
         INFC_UNROLL for (int j = 0; j < 4; j++) {
             y[j] = q16_exp2(v16f_sub(v16f_load(u[i] + 16 * j), v16f_set1(pm[i])));
-            z = q16_add_weights(z, y[j], dk + 2 * Q16_PAGE + 16 * j, masked, valid + i - 16 * j);
+            z = q16_add_weights(z, y[j], dk + 2 * Q16_PAGE + 16 * j, masked, from + i - 16 * j, valid + i - 16 * j, limit);
         }
         v16f_store(x->l[i], v16f_fma(z, v16f_set1(f[i]), v16f_mul(v16f_load(x->l[i]), v16f_set1(c[i]))));
         const __m512i a = v16i_or(v16i_round(y[0]), v16i_shl16(v16i_round(y[1])));
@@ -163,8 +167,8 @@ INFC_INLINE void q16_tile_softmax(q16_tile *x, const int32_t *t, const float *dk
     }
 }
 
-// T = P V, and o = fma(T, f, o c) of the rows from `from` on. v: of q16_unpack_values; o: row i at o + i * ldo
-INFC_INLINE void q16_tile_values(const uint8_t *p, const uint8_t *v, const float *c, const float *f, int from, int head_dim, int32_t *t,
+// T = P V, and o = fma(T, f, o c) of rows from..to - 1. v: of q16_unpack_values; o: row i at o + i * ldo
+INFC_INLINE void q16_tile_values(const uint8_t *p, const uint8_t *v, const float *c, const float *f, int from, int to, int head_dim, int32_t *t,
                                  float *o, size_t ldo)
 {
     INFC_TILE_ORDER;
@@ -186,7 +190,7 @@ INFC_INLINE void q16_tile_values(const uint8_t *p, const uint8_t *v, const float
         _tile_stored(2, td + 512, 64);
         if ((d & 3) < 3 && d + 1 < head_dim / 16) continue;
         const int first = d & ~3;  // of up to four tiles
-        for (int i = from; i < 16; i++) {
+        for (int i = from; i < to; i++) {
             const v16f fi = v16f_set1(f[i]), ci = v16f_set1(c[i]);
             float *y = o + i * ldo;
             for (int k = first; k <= d; k++)
@@ -197,7 +201,7 @@ INFC_INLINE void q16_tile_values(const uint8_t *p, const uint8_t *v, const float
 
 // `heads` heads of `rows` (a multiple of 16) consecutive rows, heads * rows / 16 <= Q16_TILES; arguments as q16_block
 INFC_INLINE void q16_tile_block(const float *q, size_t ldq, const uint8_t *kv, const int32_t *pages, size_t page_stride, size_t part_offset,
-                                int n_pos, int rows, int heads, int head_dim, float *out, size_t ldo)
+                                int n_pos, int rows, int heads, int head_dim, infc_limit limit, float *out, size_t ldo)
 {
     enum { MOST = Q16_MAX_HEAD_DIM };
     uint8_t queries[Q16_TILES * 32 * MOST] __attribute__((aligned(64)));
@@ -218,20 +222,23 @@ INFC_INLINE void q16_tile_block(const float *q, size_t ldq, const uint8_t *kv, c
             for (int d = 0; d < head_dim; d += 16) v16f_store(out + row * ldo + at + d, v16f_zero());
         }
     }
-    for (int first = 0; first < last; first += Q16_PAGE) {
+    for (int first = infc_first_page(limit, n_pos, Q16_PAGE); first < last; first += Q16_PAGE) {
         const uint8_t *part = kv + (size_t)pages[first / Q16_PAGE] * page_stride + part_offset;
         const float *dk = (const float *)(const void *)(part + q16_scales_offset(head_dim));
         q16_unpack_keys(part, head_dim, keys);
         q16_unpack_values(part + q16_values_offset(head_dim), head_dim, values);
         for (int i = 0; i < n; i++) {
-            const int row = i / heads * 16, valid = n_pos + row - first, masked = valid < Q16_PAGE;
-            if (valid + 15 <= 0) continue;  // beyond all 16 rows
+            // of the 16 rows' first; row r begins and ends r later
+            const int row = i / heads * 16, valid = n_pos + row - first, from = limit.window > 0 ? valid - limit.window : 0;
+            const int masked = valid < Q16_PAGE || (limit.window > 0 && from + 15 > 0);
+            if (valid + 15 <= 0 || from >= Q16_PAGE) continue;  // beyond all 16 rows, or behind them
             q16_tile_scores(queries + (size_t)i * 32 * padded, keys, head_dim, t);
             if (masked)
-                q16_tile_softmax(x + i, t, dk, 1, valid, p, c, f);
+                q16_tile_softmax(x + i, t, dk, 1, from, valid, limit, p, c, f);
             else
-                q16_tile_softmax(x + i, t, dk, 0, valid, p, c, f);
-            q16_tile_values(p, values, c, f, masked && valid < 1 ? 1 - valid : 0, head_dim, t, out + row * ldo + (size_t)(i % heads) * head_dim, ldo);
+                q16_tile_softmax(x + i, t, dk, 0, 0, valid, limit, p, c, f);
+            const int to = limit.window > 0 && Q16_PAGE - from < 16 ? Q16_PAGE - from : 16;
+            q16_tile_values(p, values, c, f, masked && valid < 1 ? 1 - valid : 0, to, head_dim, t, out + row * ldo + (size_t)(i % heads) * head_dim, ldo);
         }
     }
     for (int i = 0; i < n; i++) {
@@ -244,14 +251,14 @@ INFC_INLINE void q16_tile_block(const float *q, size_t ldq, const uint8_t *kv, c
 
 // 16 or 32 rows of all heads of a group
 INFC_INLINE void q16_tile_rows(const float *q, size_t ldq, const uint8_t *kv, const int32_t *pages, size_t page_stride, size_t part_offset,
-                               int n_pos, int rows, int head_dim, int group, float *out, size_t ldo)
+                               int n_pos, int rows, int head_dim, int group, infc_limit limit, float *out, size_t ldo)
 {
     const int most = Q16_TILES / (rows / 16);
     int h = 0;
     infc_tiles_configure(&q16_tiles);
     for (; h + most <= group; h += most)
-        q16_tile_block(q + h * head_dim, ldq, kv, pages, page_stride, part_offset, n_pos, rows, most, head_dim, out + h * head_dim, ldo);
+        q16_tile_block(q + h * head_dim, ldq, kv, pages, page_stride, part_offset, n_pos, rows, most, head_dim, limit, out + h * head_dim, ldo);
     if (group % most)
-        q16_tile_block(q + h * head_dim, ldq, kv, pages, page_stride, part_offset, n_pos, rows, group % most, head_dim, out + h * head_dim, ldo);
+        q16_tile_block(q + h * head_dim, ldq, kv, pages, page_stride, part_offset, n_pos, rows, group % most, head_dim, limit, out + h * head_dim, ldo);
 }
 #endif

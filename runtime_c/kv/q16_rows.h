@@ -2,6 +2,7 @@
 //
 // A query is quantized: q ~ Q dq. Per page, ascending:
 //   S[j] = sum_d Q[d] K[j][d], exact     u[j] = fma((float)S[j], dq dk[j], e[j])     m = max_j u[j]
+//   (with a soft cap, in units of log2(e): u[j] = fma(tanh((float)S[j] (dq dk[j]) (1 / cap)), cap, e[j]))
 //   x[j] = 2^14 2^(u[j] - m)             P[j] = round(x[j])                          T[d] = sum_j P[j] V[j][d], exact
 //   z[i] = sum over j = i mod 16, ascending, of x[j] 2^-e[j], by fma: the softmax's denominator in 16 lanes
 // and into the sums so far:
@@ -21,10 +22,18 @@ INFC_INLINE int q16_vectors(int n)
     return most >= 4 ? 4 : most >= 2 ? 2 : 1;
 }
 
+// u of scores S
+INFC_INLINE v16f q16_exponent(v16i s, v16f scale, v16f e, infc_limit limit)
+{
+    const v16f x = v16f_from_i32(s);
+    if (limit.cap == 0.0f) return v16f_fma(x, scale, e);
+    return v16f_fma(v16f_tanh(v16f_mul(v16f_mul(x, scale), v16f_set1(1.0f / limit.cap))), v16f_set1(limit.cap), e);
+}
+
 // u: (n, 64): the exponents of n queries at nv x 16 positions. q: (n, head_dim), k: (nv, head_dim / 2, 16, 2), dk: (3, 64) at the first
 // of the positions. Prefetches what lies `ahead` bytes after the keys.
 INFC_INLINE void q16_scores_tile(const int16_t *q, const float *dq, int n, const uint8_t *k, ptrdiff_t ahead, int nv, int head_dim,
-                                 const float *dk, float *u)
+                                 const float *dk, infc_limit limit, float *u)
 {
     v16i sum[INFC_Q16_SUMS > 4 ? INFC_Q16_SUMS : 4];
     INFC_UNROLL for (int i = 0; i < n * nv; i++) sum[i] = v16i_set1(0);
@@ -43,20 +52,20 @@ INFC_INLINE void q16_scores_tile(const int16_t *q, const float *dq, int n, const
     INFC_UNROLL for (int j = 0; j < nv; j++) {
         const v16f scale = v16f_load(dk + 16 * j), e = v16f_load(dk + Q16_PAGE + 16 * j);
         INFC_UNROLL for (int i = 0; i < n; i++)
-            v16f_store(u + i * Q16_PAGE + 16 * j, v16f_fma(v16f_from_i32(sum[i * nv + j]), v16f_mul(v16f_set1(dq[i]), scale), e));
+            v16f_store(u + i * Q16_PAGE + 16 * j, q16_exponent(sum[i * nv + j], v16f_mul(v16f_set1(dq[i]), scale), e, limit));
     }
 }
 
 INFC_INLINE void q16_scores(const int16_t *q, const float *dq, int n, const uint8_t *part, ptrdiff_t ahead, int vectors, int head_dim,
-                            float *u)
+                            infc_limit limit, float *u)
 {
     const int nv = q16_vectors(n);
     const size_t step = (size_t)head_dim * 32;
     const float *dk = (const float *)(const void *)(part + q16_scales_offset(head_dim));
     int j = 0;
-    for (; nv >= 4 && j + 4 <= vectors; j += 4) q16_scores_tile(q, dq, n, part + j * step, ahead, 4, head_dim, dk + 16 * j, u + 16 * j);
-    for (; nv >= 2 && j + 2 <= vectors; j += 2) q16_scores_tile(q, dq, n, part + j * step, ahead, 2, head_dim, dk + 16 * j, u + 16 * j);
-    for (; j < vectors; j++) q16_scores_tile(q, dq, n, part + j * step, ahead, 1, head_dim, dk + 16 * j, u + 16 * j);
+    for (; nv >= 4 && j + 4 <= vectors; j += 4) q16_scores_tile(q, dq, n, part + j * step, ahead, 4, head_dim, dk + 16 * j, limit, u + 16 * j);
+    for (; nv >= 2 && j + 2 <= vectors; j += 2) q16_scores_tile(q, dq, n, part + j * step, ahead, 2, head_dim, dk + 16 * j, limit, u + 16 * j);
+    for (; j < vectors; j++) q16_scores_tile(q, dq, n, part + j * step, ahead, 1, head_dim, dk + 16 * j, limit, u + 16 * j);
 }
 
 // o: (n, head_dim), nv x 16 dimensions of it: fma((float)T, f[i], o c[i]). p: (n, 32) pairs of P, v: (halves, 16, head_dim, 2)
@@ -92,11 +101,11 @@ INFC_INLINE void q16_values(const int32_t *p, const float *c, const float *f, in
     for (; d < head_dim; d += 16) q16_values_tile(p, c, f, n, v + 4 * d, ahead, 1, halves, head_dim, o + d);
 }
 
-// z + x 2^-e in the lanes of the first `valid` positions; what the others hold nobody wrote
-INFC_INLINE v16f q16_add_weights(v16f z, v16f x, const float *inverse, int masked, int valid)
+// z + x 2^-e in the lanes of positions from..valid - 1; what those past them hold nobody wrote
+INFC_INLINE v16f q16_add_weights(v16f z, v16f x, const float *inverse, int masked, int from, int valid, infc_limit limit)
 {
     const v16f next = v16f_fma(x, v16f_load(inverse), z);
-    return masked ? v16f_keep(next, valid, z) : next;
+    return masked ? infc_keep_from(limit, v16f_keep(next, valid, z), from, z) : next;
 }
 
 // c, f: (16) what n queries' older sums and this page's shrink by, from the page's maxima pm; updates M. Lanes past n: anything
@@ -114,23 +123,24 @@ INFC_INLINE void q16_rescale(const float *pm, int n, float *m, float *c, float *
     v16f_store(f, v16f_mul(q16_exp2(v16f_load(page)), unit));
 }
 
-// One page for n queries, each of which sees at least its first position. valid: (n) positions that a query sees, ascending, where
-// masked, else all 64. q, o: (n, head_dim); dq, m: (n); l: (n, 16)
-INFC_INLINE void q16_page(const int16_t *q, const float *dq, int n, const uint8_t *part, ptrdiff_t ahead, int masked, const int *valid,
-                          int head_dim, float *m, float *l, float *o)
+// One page for n queries, each of which sees at least one of its positions. Where masked, a query sees positions from..valid - 1,
+// valid: (n), ascending; else all 64. q, o: (n, head_dim); dq, m: (n); l: (n, 16)
+INFC_INLINE void q16_page(const int16_t *q, const float *dq, int n, const uint8_t *part, ptrdiff_t ahead, int masked, int from,
+                          const int *valid, int head_dim, infc_limit limit, float *m, float *l, float *o)
 {
     float u[INFC_Q16_QUERIES * Q16_PAGE] __attribute__((aligned(64))), pm[16], c[16], f[16];
     int32_t p[INFC_Q16_QUERIES * 32] __attribute__((aligned(64)));
     const int halves = masked ? (valid[n - 1] + 31) / 32 : 2, vectors = 2 * halves;
     const float *inverse = (const float *)(const void *)(part + q16_scales_offset(head_dim)) + 2 * Q16_PAGE;
-    q16_scores(q, dq, n, part, ahead, vectors, head_dim, u);
+    q16_scores(q, dq, n, part, ahead, vectors, head_dim, limit, u);
     for (int i = 0; i < n; i++) {
         float *ui = u + i * Q16_PAGE;
         v16f most = v16f_set1(-INFINITY);
         for (int j = 0; j < vectors; j++) {
             v16f x = v16f_load(ui + 16 * j);
             if (masked) {
-                x = v16f_keep(x, valid[i] - 16 * j, v16f_set1(-INFINITY));  // P is 0 there, too: 2^(14 - 126) rounds to it
+                // P is 0 there, too: 2^(14 - 126) rounds to it
+                x = infc_keep_from(limit, v16f_keep(x, valid[i] - 16 * j, v16f_set1(-INFINITY)), from - 16 * j, v16f_set1(-INFINITY));
                 v16f_store(ui + 16 * j, x);
             }
             most = v16f_max(most, x);
@@ -144,9 +154,9 @@ INFC_INLINE void q16_page(const int16_t *q, const float *dq, int n, const uint8_
         for (int h = 0; h < halves; h++) {
             const v16f most = v16f_set1(pm[i]);
             const v16f x = q16_exp2(v16f_sub(v16f_load(ui + 32 * h), most)), y = q16_exp2(v16f_sub(v16f_load(ui + 32 * h + 16), most));
-            const int left = masked ? valid[i] - 32 * h : 32;
-            z = q16_add_weights(z, x, inverse + 32 * h, masked, left);
-            z = q16_add_weights(z, y, inverse + 32 * h + 16, masked, left - 16);
+            const int left = masked ? valid[i] - 32 * h : 32, begin = from - 32 * h;
+            z = q16_add_weights(z, x, inverse + 32 * h, masked, begin, left, limit);
+            z = q16_add_weights(z, y, inverse + 32 * h + 16, masked, begin - 16, left - 16, limit);
             v16i_store(p + 32 * i + 16 * h, v16i_or(v16i_round(x), v16i_shl16(v16i_round(y))));
         }
         float *li = l + 16 * i;
@@ -168,7 +178,7 @@ INFC_INLINE void q16_finish(const float *l, const float *o, int head_dim, float 
 // `heads` heads of `rows` consecutive positions, of which the first attends n_pos positions, the next n_pos + 1, ...: each page is
 // loaded once for all. q, out: head h of row r at r * ld + h * head_dim; rows * heads <= Q16_BLOCK_QUERIES
 INFC_INLINE void q16_block(const float *q, size_t ldq, const uint8_t *kv, const int32_t *pages, size_t page_stride, size_t part_offset,
-                           int n_pos, int rows, int heads, int head_dim, float *out, size_t ldo)
+                           int n_pos, int rows, int heads, int head_dim, infc_limit limit, float *out, size_t ldo)
 {
     enum { Q = INFC_Q16_QUERIES };
     int16_t x[Q16_BLOCK_VALUES] __attribute__((aligned(64)));
@@ -181,24 +191,26 @@ INFC_INLINE void q16_block(const float *q, size_t ldq, const uint8_t *kv, const 
         v16f_store(l + 16 * i, v16f_zero());
         for (int d = 0; d < head_dim; d += 16) v16f_store(o + i * head_dim + d, v16f_zero());
     }
-    const uint8_t *next = kv + (size_t)pages[0] * page_stride + part_offset;
-    for (int first = 0; first < last; first += Q16_PAGE) {
+    const int begin = infc_first_page(limit, n_pos, Q16_PAGE), begin_last = infc_first_seen(limit, last);
+    const uint8_t *next = kv + (size_t)pages[begin / Q16_PAGE] * page_stride + part_offset;
+    for (int first = begin; first < last; first += Q16_PAGE) {
         const uint8_t *part = next;
         if (first + Q16_PAGE < last) next = kv + (size_t)pages[first / Q16_PAGE + 1] * page_stride + part_offset;
         const ptrdiff_t ahead = next - part;
-        if (first + Q16_PAGE <= n_pos) {
+        if (first + Q16_PAGE <= n_pos && begin_last <= first) {
             int i = 0;
-            for (; i + Q <= n; i += Q) q16_page(x + i * head_dim, dq + i, Q, part, ahead, 0, NULL, head_dim, m + i, l + 16 * i, o + i * head_dim);
-            if (n % Q) q16_page(x + i * head_dim, dq + i, n % Q, part, ahead, 0, NULL, head_dim, m + i, l + 16 * i, o + i * head_dim);
+            for (; i + Q <= n; i += Q) q16_page(x + i * head_dim, dq + i, Q, part, ahead, 0, 0, NULL, head_dim, limit, m + i, l + 16 * i, o + i * head_dim);
+            if (n % Q) q16_page(x + i * head_dim, dq + i, n % Q, part, ahead, 0, 0, NULL, head_dim, limit, m + i, l + 16 * i, o + i * head_dim);
             continue;
         }
         for (int r = 0; r < rows; r++) {  // each row sees another part of the page
             int valid[Q], i = r * heads;
-            const int end = i + heads, seen = n_pos + r - first;
-            if (seen <= 0) continue;
+            const int end = i + heads, seen = n_pos + r - first, from = infc_first_seen(limit, n_pos + r) - first;
+            if (seen <= 0 || from >= Q16_PAGE) continue;
             for (int k = 0; k < Q; k++) valid[k] = seen < Q16_PAGE ? seen : Q16_PAGE;
-            for (; i + Q <= end; i += Q) q16_page(x + i * head_dim, dq + i, Q, part, ahead, 1, valid, head_dim, m + i, l + 16 * i, o + i * head_dim);
-            if (heads % Q) q16_page(x + i * head_dim, dq + i, heads % Q, part, ahead, 1, valid, head_dim, m + i, l + 16 * i, o + i * head_dim);
+            for (; i + Q <= end; i += Q)
+                q16_page(x + i * head_dim, dq + i, Q, part, ahead, 1, from, valid, head_dim, limit, m + i, l + 16 * i, o + i * head_dim);
+            if (heads % Q) q16_page(x + i * head_dim, dq + i, heads % Q, part, ahead, 1, from, valid, head_dim, limit, m + i, l + 16 * i, o + i * head_dim);
         }
     }
     for (int i = 0; i < n; i++) q16_finish(l + 16 * i, o + i * head_dim, head_dim, out + i / heads * ldo + (size_t)(i % heads) * head_dim);
@@ -212,13 +224,13 @@ INFC_INLINE int q16_block_heads(int rows, int head_dim)
 }
 
 INFC_INLINE void q16_heads(const float *q, size_t ldq, const uint8_t *kv, const int32_t *pages, size_t page_stride, size_t part_offset,
-                           int n_pos, int rows, int head_dim, int group, float *out, size_t ldo)
+                           int n_pos, int rows, int head_dim, int group, infc_limit limit, float *out, size_t ldo)
 {
     const int most = q16_block_heads(rows, head_dim);
     int h = 0;
     for (; h + most <= group; h += most)
-        q16_block(q + h * head_dim, ldq, kv, pages, page_stride, part_offset, n_pos, rows, most, head_dim, out + h * head_dim, ldo);
+        q16_block(q + h * head_dim, ldq, kv, pages, page_stride, part_offset, n_pos, rows, most, head_dim, limit, out + h * head_dim, ldo);
     if (group % most)
-        q16_block(q + h * head_dim, ldq, kv, pages, page_stride, part_offset, n_pos, rows, group % most, head_dim, out + h * head_dim, ldo);
+        q16_block(q + h * head_dim, ldq, kv, pages, page_stride, part_offset, n_pos, rows, group % most, head_dim, limit, out + h * head_dim, ldo);
 }
 #endif
