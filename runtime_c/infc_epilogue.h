@@ -96,6 +96,14 @@ INFC_INLINE void epi_logits(const float *tile, int M, int terms, const float *bi
 INFC_INLINE v16f infc_swiglu(const float *gate, const float *up) { return v16f_mul(v16f_silu(v16f_load(gate)), v16f_load(up)); }
 INFC_INLINE v16f infc_geglu(const float *gate, const float *up) { return v16f_mul(v16f_gelu(v16f_load(gate)), v16f_load(up)); }
 
+// g sigmoid(1.702 g) (u + 1), g = min(gate, 7), u = clamp(up, -7, 7); a NaN stays one
+INFC_INLINE v16f infc_swiglu_oai(const float *gate, const float *up)
+{
+    const v16f most = v16f_set1(7.0f), least = v16f_set1(-7.0f), one = v16f_set1(1.0f);
+    const v16f g = v16f_min(most, v16f_load(gate)), u = v16f_max(least, v16f_min(most, v16f_load(up)));
+    return v16f_mul(v16f_mul(g, v16f_sigmoid(v16f_mul(g, v16f_set1(1.702f)))), v16f_add(u, one));
+}
+
 // What GLU makes of gate and up: epi_GLU_q8 of two panels, (2, M, 16) each, quantized to block b of every row of a: (M, K), and epi_GLU_f32
 // of one panel to h[m][n0..n0+15], h: (M, ldh)
 #define INFC_GATED(GLU)                                                                                                        \
@@ -118,6 +126,7 @@ INFC_INLINE v16f infc_geglu(const float *gate, const float *up) { return v16f_mu
     }
 INFC_GATED(swiglu)
 INFC_GATED(geglu)
+INFC_GATED(swiglu_oai)
 #undef INFC_GATED
 
 // The same of an MLP without a gate

@@ -153,7 +153,8 @@ class ForwardContext:
             "source": phase.source,
             "target": phase.target,
             "group_units": phase.awaits,
-            "limited": phase.window > 0 or phase.cap > 0,
+            "limited": phase.window > 0 or phase.cap > 0 or phase.sinks,
+            "sinks": phase.sinks,
             "window": phase.window,
             "cap": f32_literal(cap) if cap else "0.0f",
             "kv_bytes_per_position": self.plan.kv.part_bytes // self.plan.kv.page_size * c.n_kv_heads,
@@ -188,6 +189,7 @@ class ForwardContext:
             d |= {"positions": phase.positions.lower(), "extra": phase.extra}
         elif phase.kind == "attention":
             d["c_name"] = self._attention(phase)["c_name"]
+            d["sinks"] = f"(const float *)(const void *)(w + {phase.extra})" if phase.sinks else ""
         elif phase.kind in EXPERT_KINDS:
             d["argument"] = self._argument(phase)
             if any(lin.bias >= 0 for lin in phase.linears):

@@ -140,7 +140,8 @@ class Builder:
         a = self._value(f"attn.{i}", c.n_heads * c.head_dim)
         scale = c.attention_scale or c.head_dim**-0.5
         origin = o.Origin(i, f"blk.{i}.attn_output.weight")
-        self.ops.append(o.Attention((q, kv), (a,), origin, i, scale, c.layers[i].window, c.attention_softcap))
+        sinks = self._optional(f"blk.{i}.attn_sinks.weight")
+        self.ops.append(o.Attention((q, kv), (a,), origin, i, scale, c.layers[i].window, c.attention_softcap, sinks))
         return a
 
     # ---- feed forward ----------------------------------------------------------------------------------------------------

@@ -156,12 +156,18 @@ class Attention(Op):
     """Softmax(scale q k^T) v over the pages of each row's sequence. inputs: q, cache.
 
     ``window``: keys that are older by that or more are not seen; 0: all are. ``softcap`` c: a score x becomes c tanh(x / c); 0: it stays.
+    ``sinks``: of each head a logit that takes its share of the softmax and adds nothing.
     """
 
     layer: int
     scale: float
     window: int = 0
     softcap: float = 0.0
+    sinks: Weight | None = None
+
+    @property
+    def weights(self) -> tuple[Weight, ...]:
+        return some(self.sinks)
 
 
 @dataclass(frozen=True)

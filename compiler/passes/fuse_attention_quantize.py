@@ -20,6 +20,6 @@ def fuse_attention_quantize(graph: Graph) -> Graph:
             attention = producer[op.inputs[0]]
             if isinstance(attention, o.Attention) and len(consumers[op.inputs[0]]) == 1:
                 a = attention
-                op = o.AttentionQuantize(a.inputs, op.outputs, a.origin, a.layer, a.scale, a.window, a.softcap)
+                op = o.AttentionQuantize(a.inputs, op.outputs, a.origin, a.layer, a.scale, a.window, a.softcap, a.sinks)
         ops.append(op)
     return replace_ops(graph, ops)

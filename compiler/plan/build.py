@@ -192,6 +192,7 @@ class _Planner:
             units=c.n_kv_heads,
             window=op.window if op.window < self.n_ctx else 0,
             cap=op.softcap,
+            sinks=op.sinks is not None,
             awaits=awaits,
         )
 

@@ -117,6 +117,9 @@ def place(builder: LayoutBuilder, op: o.Op, head_panels: int, group: int) -> Pla
             offset = builder.matrix(op.weight)
             unit = unit_panels(n_panels(op.weight))
             return Placed(offset, unit * panel_bytes(op.weight), builder.matrix(op.positions) if op.positions is not None else 0)
+        case o.Attention():
+            sinks = builder.vector_block(op.sinks)
+            return Placed(sinks, 0, sinks)
         case e.Route():
             offset = builder.matrix(op.weight)
             if op.shared is not None:  # one more panel

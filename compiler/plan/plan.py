@@ -146,6 +146,7 @@ class Phase:
     barrier: bool = True  # the threads meet after it
     awaits: int = 0  # of attention: work items of one kv head that must be done before; 0: a barrier was there
     experts: ExpertsPlan | None = None
+    sinks: bool = False  # of attention: each head has one, at ``extra``
     row_scale: str = ""  # of residual: buffer of one factor a row; "": there is none
 
 

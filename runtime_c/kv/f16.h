@@ -143,11 +143,12 @@ INFC_INLINE void f16_attn_page(const float *q, const uint8_t *part, int from, in
     f16_values(s, c, n, part + (size_t)page * head_dim * 2, from, n_valid, head_dim, page, o);
 }
 
-INFC_INLINE void f16_attn_begin(float *m, float *l, float *o, int n, int head_dim)
+// Query i is of head i mod group; a sink is a score that has been seen already, of a value of zeros.
+INFC_INLINE void f16_attn_begin(float *m, float *l, float *o, int n, int group, int head_dim, infc_limit limit)
 {
     for (int i = 0; i < n; i++) {
-        m[i] = -INFINITY;
-        l[i] = 0.0f;
+        m[i] = limit.sinks != NULL ? limit.sinks[i % group] : -INFINITY;
+        l[i] = limit.sinks != NULL ? 1.0f : 0.0f;
     }
     for (int i = 0; i < n * head_dim; i += 16) v16f_store(o + i, v16f_zero());
 }
@@ -182,12 +183,12 @@ INFC_INLINE void f16_attn_row(const float *q, const uint8_t *kv, const int32_t *
     const int whole = group / INFC_ATTN_QUERIES * INFC_ATTN_QUERIES, rest = group - whole;
     float m[INFC_ATTN_QUERIES], l[INFC_ATTN_QUERIES];
     for (int i = 0; i < whole; i += INFC_ATTN_QUERIES, q += INFC_ATTN_QUERIES * head_dim, out += INFC_ATTN_QUERIES * head_dim) {
-        f16_attn_begin(m, l, out, INFC_ATTN_QUERIES, head_dim);
+        f16_attn_begin(m, l, out, INFC_ATTN_QUERIES, INFC_ATTN_QUERIES, head_dim, infc_limit_from(limit, i));
         f16_attn_pages(q, kv, pages, page_stride, part_offset, begin, n_pos, INFC_ATTN_QUERIES, head_dim, page, limit, m, l, out);
         f16_attn_end(l, out, INFC_ATTN_QUERIES, head_dim, out);
     }
     if (rest == 0) return;
-    f16_attn_begin(m, l, out, rest, head_dim);
+    f16_attn_begin(m, l, out, rest, rest, head_dim, infc_limit_from(limit, whole));
     f16_attn_pages(q, kv, pages, page_stride, part_offset, begin, n_pos, rest, head_dim, page, limit, m, l, out);
     f16_attn_end(l, out, rest, head_dim, out);
 }
@@ -209,7 +210,7 @@ INFC_INLINE void f16_attn_rows(const float *q, size_t ldq, const uint8_t *kv, co
     float qs[INFC_MAX_BATCH_FLOATS] __attribute__((aligned(64))), o[INFC_MAX_BATCH_FLOATS] __attribute__((aligned(64)));
     float m[INFC_MAX_BATCH_QUERIES], l[INFC_MAX_BATCH_QUERIES];
     for (int r = 0; r < F16_ROWS; r++) memcpy(qs + r * size, q + r * ldq, (size_t)size * 4);
-    f16_attn_begin(m, l, o, n, head_dim);
+    f16_attn_begin(m, l, o, n, group, head_dim, limit);
     for (int first = 0; first < shared; first += page) {
         const uint8_t *part = kv + (size_t)pages[first / page] * page_stride + part_offset;
         int i = 0;
@@ -232,9 +233,9 @@ INFC_INLINE void f16_attn_rows(const float *q, size_t ldq, const uint8_t *kv, co
 // Any number of such rows
 INFC_INLINE void f16_attention_limited(const float *q, size_t ldq, const uint8_t *kv, const int32_t *pages, size_t page_stride,
                                size_t part_offset, int n_pos, int rows, int head_dim, int group, int page, float *out, size_t ldo,
-                               int window, float cap)
+                               int window, float cap, const float *sinks)
 {
-    const infc_limit limit = {window, cap};
+    const infc_limit limit = {window, cap, sinks};
     int r = 0;
     for (; r + F16_ROWS <= rows; r += F16_ROWS)
         f16_attn_rows(q + r * ldq, ldq, kv, pages, page_stride, part_offset, n_pos + r, head_dim, group, page, limit, out + r * ldo, ldo);
@@ -244,6 +245,6 @@ INFC_INLINE void f16_attention_limited(const float *q, size_t ldq, const uint8_t
 INFC_INLINE void f16_attention(const float *q, size_t ldq, const uint8_t *kv, const int32_t *pages, size_t page_stride,
                                size_t part_offset, int n_pos, int rows, int head_dim, int group, int page, float *out, size_t ldo)
 {
-    f16_attention_limited(q, ldq, kv, pages, page_stride, part_offset, n_pos, rows, head_dim, group, page, out, ldo, 0, 0.0f);
+    f16_attention_limited(q, ldq, kv, pages, page_stride, part_offset, n_pos, rows, head_dim, group, page, out, ldo, 0, 0.0f, NULL);
 }
 #endif

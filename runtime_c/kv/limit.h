@@ -1,13 +1,22 @@
-// kv/limit.h: what a layer's attention may do besides. Constants after inlining; {0, 0} costs nothing.
+// kv/limit.h: what a layer's attention may do besides. Constants after inlining; {0, 0, NULL} costs nothing.
 #ifndef INFC_KV_LIMIT_H
 #define INFC_KV_LIMIT_H
 #include "../infc_math.h"
 
 // window: a query at position p sees keys p - window + 1 .. p; 0: all up to p. cap: a score x becomes cap tanh(x / cap); 0: it stays.
+// sinks: of each query head a logit that takes its share of the probability and gives no value (gpt-oss); NULL: there are none.
 typedef struct infc_limit {
     int window;
     float cap;
+    const float *sinks;
 } infc_limit;
+
+// The same of query heads h..
+INFC_INLINE infc_limit infc_limit_from(infc_limit limit, int h)
+{
+    if (limit.sinks != NULL) limit.sinks += h;
+    return limit;
+}
 
 // The first position that a query sees which attends n_pos positions: itself the last of them.
 INFC_INLINE int infc_first_seen(infc_limit limit, int n_pos) { return limit.window > 0 && n_pos > limit.window ? n_pos - limit.window : 0; }

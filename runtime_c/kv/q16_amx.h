@@ -217,8 +217,7 @@ INFC_INLINE void q16_tile_block(const float *q, size_t ldq, const uint8_t *kv, c
         for (int r = 0; r < 16; r++) {
             const int row = i / heads * 16 + r;
             x[i].dq[r] = q16_split_query(q + row * ldq + at, head_dim, r, queries + (size_t)i * 32 * padded);
-            x[i].m[r] = -INFINITY;
-            v16f_store(x[i].l[r], v16f_zero());
+            q16_begin(limit, i % heads, x[i].m + r, x[i].l[r]);
             for (int d = 0; d < head_dim; d += 16) v16f_store(out + row * ldo + at + d, v16f_zero());
         }
     }
@@ -257,8 +256,10 @@ INFC_INLINE void q16_tile_rows(const float *q, size_t ldq, const uint8_t *kv, co
     int h = 0;
     infc_tiles_configure(&q16_tiles);
     for (; h + most <= group; h += most)
-        q16_tile_block(q + h * head_dim, ldq, kv, pages, page_stride, part_offset, n_pos, rows, most, head_dim, limit, out + h * head_dim, ldo);
+        q16_tile_block(q + h * head_dim, ldq, kv, pages, page_stride, part_offset, n_pos, rows, most, head_dim, infc_limit_from(limit, h),
+                       out + h * head_dim, ldo);
     if (group % most)
-        q16_tile_block(q + h * head_dim, ldq, kv, pages, page_stride, part_offset, n_pos, rows, group % most, head_dim, limit, out + h * head_dim, ldo);
+        q16_tile_block(q + h * head_dim, ldq, kv, pages, page_stride, part_offset, n_pos, rows, group % most, head_dim, infc_limit_from(limit, h),
+                       out + h * head_dim, ldo);
 }
 #endif

@@ -9,12 +9,12 @@
 // The query heads of `rows` consecutive positions of one sequence that share a kv head; the first attends n_pos >= 1 positions.
 // Row r: q + r * ldq, (group, head_dim), to out + r * ldo. Position i is in page pages[i / 64], whose part begins at
 // kv + pages[i / 64] * page_stride + part_offset; memory past the last position in its page is read but has no influence. page: 64.
-// window, cap: kv/limit.h. 4 head_dim + 12 bytes of keys and values per position; 2 group head_dim MACs per position and row
+// window, cap, sinks: kv/limit.h; sinks: (group). 4 head_dim + 12 bytes of keys and values per position; 2 group head_dim MACs per position and row
 INFC_INLINE void q16_attention_limited(const float *q, size_t ldq, const uint8_t *kv, const int32_t *pages, size_t page_stride,
                                size_t part_offset, int n_pos, int rows, int head_dim, int group, int page, float *out, size_t ldo,
-                               int window, float cap)
+                               int window, float cap, const float *sinks)
 {
-    const infc_limit limit = {window, cap};
+    const infc_limit limit = {window, cap, sinks};
     int r = 0;
     (void)page;
 #if defined(INFC_ISA_AMX)
@@ -32,6 +32,6 @@ INFC_INLINE void q16_attention_limited(const float *q, size_t ldq, const uint8_t
 INFC_INLINE void q16_attention(const float *q, size_t ldq, const uint8_t *kv, const int32_t *pages, size_t page_stride,
                                size_t part_offset, int n_pos, int rows, int head_dim, int group, int page, float *out, size_t ldo)
 {
-    q16_attention_limited(q, ldq, kv, pages, page_stride, part_offset, n_pos, rows, head_dim, group, page, out, ldo, 0, 0.0f);
+    q16_attention_limited(q, ldq, kv, pages, page_stride, part_offset, n_pos, rows, head_dim, group, page, out, ldo, 0, 0.0f, NULL);
 }
 #endif

@@ -175,6 +175,15 @@ INFC_INLINE void q16_finish(const float *l, const float *o, int head_dim, float 
     }
 }
 
+// A query of head h that has seen nothing but its sink: a score M of which l holds 2^14, and no value
+INFC_INLINE void q16_begin(infc_limit limit, int h, float *m, float *l)
+{
+    float lanes[16] = {0};
+    if (limit.sinks != NULL) lanes[0] = 0x1p14f;
+    *m = limit.sinks != NULL ? limit.sinks[h] * 0x1.715476p+0f : -INFINITY;  // in powers of two
+    v16f_store(l, v16f_load(lanes));
+}
+
 // `heads` heads of `rows` consecutive positions, of which the first attends n_pos positions, the next n_pos + 1, ...: each page is
 // loaded once for all. q, out: head h of row r at r * ld + h * head_dim; rows * heads <= Q16_BLOCK_QUERIES
 INFC_INLINE void q16_block(const float *q, size_t ldq, const uint8_t *kv, const int32_t *pages, size_t page_stride, size_t part_offset,
@@ -187,8 +196,7 @@ INFC_INLINE void q16_block(const float *q, size_t ldq, const uint8_t *kv, const 
     const int n = rows * heads, last = n_pos + rows - 1;
     for (int i = 0; i < n; i++) {
         dq[i] = q16_quantize(q + i / heads * ldq + (size_t)(i % heads) * head_dim, head_dim, q16_query_max(head_dim), x + i * head_dim);
-        m[i] = -INFINITY;
-        v16f_store(l + 16 * i, v16f_zero());
+        q16_begin(limit, i % heads, m + i, l + 16 * i);
         for (int d = 0; d < head_dim; d += 16) v16f_store(o + i * head_dim + d, v16f_zero());
     }
     const int begin = infc_first_page(limit, n_pos, Q16_PAGE), begin_last = infc_first_seen(limit, last);
@@ -229,8 +237,10 @@ INFC_INLINE void q16_heads(const float *q, size_t ldq, const uint8_t *kv, const 
     const int most = q16_block_heads(rows, head_dim);
     int h = 0;
     for (; h + most <= group; h += most)
-        q16_block(q + h * head_dim, ldq, kv, pages, page_stride, part_offset, n_pos, rows, most, head_dim, limit, out + h * head_dim, ldo);
+        q16_block(q + h * head_dim, ldq, kv, pages, page_stride, part_offset, n_pos, rows, most, head_dim, infc_limit_from(limit, h),
+                  out + h * head_dim, ldo);
     if (group % most)
-        q16_block(q + h * head_dim, ldq, kv, pages, page_stride, part_offset, n_pos, rows, group % most, head_dim, limit, out + h * head_dim, ldo);
+        q16_block(q + h * head_dim, ldq, kv, pages, page_stride, part_offset, n_pos, rows, group % most, head_dim, infc_limit_from(limit, h),
+                  out + h * head_dim, ldo);
 }
 #endif
