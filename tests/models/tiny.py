@@ -92,7 +92,6 @@ def write_tiny_llama(
     pre: str = "smollm",
     add_bos: bool = False,
     name: str = "tiny llama",
-    experts: tuple[int, int] | None = None,
     seed: int = 0,
 ) -> Path:
     """Write a valid GGUF and return its path.
@@ -115,9 +114,6 @@ def write_tiny_llama(
     if head * n_heads != dim:
         w.add_key_length(head)
         w.add_value_length(head)
-    if experts is not None:
-        w.add_expert_count(experts[0])
-        w.add_expert_used_count(experts[1])
     w.add_rope_dimension_count(head)
     w.add_rope_freq_base(rope_freq_base)
     w.add_layer_norm_rms_eps(1e-5)
@@ -140,7 +136,7 @@ def write_tiny_llama(
     if chat_template is not None:
         w.add_chat_template(chat_template)
 
-    def matrix(tensor: str, n: int, k: int, std: float, count: int = 0) -> None:
+    def matrix(tensor: str, n: int, k: int, std: float) -> None:
         role = tensor.removesuffix(".weight").split(".")[-1]
         if isinstance(types, dict):
             kind = types.get(role, "F32")
@@ -148,16 +144,9 @@ def write_tiny_llama(
             kind = str(rng.choice(FORMATS if k % 32 == 0 else FORMATS[:3]))
         else:
             kind = types
-        values = rng.standard_normal((count, n, k) if count else (n, k), dtype=np.float32) * np.float32(std)
+        values = rng.standard_normal((n, k), dtype=np.float32) * np.float32(std)
         qtype = gguf.GGMLQuantizationType[kind]
         w.add_tensor(tensor, quantize(values, qtype), raw_dtype=qtype)
-
-    def mixture(blk: str, count: int) -> None:
-        """A router of clear gaps, and the experts' matrices, (count, n, k) each."""
-        w.add_tensor(blk + "ffn_gate_inp.weight", rng.standard_normal((count, dim), dtype=np.float32) * np.float32(2 / dim**0.5))
-        shapes = (("ffn_gate_exps", hidden_dim, dim, 1.0), ("ffn_up_exps", hidden_dim, dim, 1.0), ("ffn_down_exps", dim, hidden_dim, 3.0))
-        for role, n, k, std in shapes:
-            matrix(f"{blk}{role}.weight", n, k, std / k**0.5, count)
 
     def norm(tensor: str) -> None:
         w.add_tensor(tensor, 1 + 0.1 * rng.standard_normal(dim, dtype=np.float32))
@@ -174,9 +163,6 @@ def write_tiny_llama(
         matrix(blk + "attn_v.weight", kv, dim, 1 / dim**0.5)
         matrix(blk + "attn_output.weight", dim, q, 1 / q**0.5)
         norm(blk + "ffn_norm.weight")
-        if experts is not None:
-            mixture(blk, experts[0])
-            continue
         matrix(blk + "ffn_gate.weight", hidden_dim, dim, 1 / dim**0.5)
         matrix(blk + "ffn_up.weight", hidden_dim, dim, 1 / dim**0.5)
         matrix(blk + "ffn_down.weight", dim, hidden_dim, 1.5 / hidden_dim**0.5)

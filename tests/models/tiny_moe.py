@@ -16,14 +16,14 @@ from tests.models.tiny import vocabulary
 
 FAMILIES = ("mixtral", "qwen2moe", "qwen3moe", "gpt-oss")
 _ARCHITECTURES = {"mixtral": "llama"}
-_FILE_TYPES = {"F32": 0, "F16": 1, "Q4_0": 2, "Q4_1": 3, "Q8_0": 7, "Q5_0": 8, "Q5_1": 9, "BF16": 32}
 
 
 def write_tiny_moe(
     path: str | Path,
     *,
     family: str,
-    types: str = "Q8_0",
+    types: str = "F16",
+    expert_types: str = "Q8_0",
     dim: int = 64,
     n_layers: int = 2,
     n_heads: int = 4,
@@ -38,7 +38,8 @@ def write_tiny_moe(
     window: int = 40,
     seed: int = 0,
 ) -> Path:
-    """Write a valid GGUF, its head a matrix of its own, and return its path. ``types``: the format of all matrices but the routers."""
+    """Write a valid GGUF, its head a matrix of its own, and return its path. ``types``, ``expert_types``: formats of matrices;
+    the routers are F32."""
     rng = np.random.default_rng(seed)
     arch = _ARCHITECTURES.get(family, family)
     if family == "qwen2moe":
@@ -70,7 +71,6 @@ def write_tiny_moe(
         w.add_rope_scaling_type(gguf.RopeScalingType.YARN)
         w.add_rope_scaling_factor(4.0)
         w.add_rope_scaling_orig_ctx_len(128)
-    w.add_file_type(_FILE_TYPES[types])
     w.add_vocab_size(len(tokens))
     w.add_tokenizer_model("gpt2")
     w.add_tokenizer_pre("smollm")
@@ -87,7 +87,7 @@ def write_tiny_moe(
         return rng.standard_normal(shape, dtype=np.float32) * np.float32(std)
 
     def matrix(name: str, values: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> None:
-        qtype = gguf.GGMLQuantizationType[types]
+        qtype = gguf.GGMLQuantizationType[expert_types if name.endswith("_exps") else types]
         w.add_tensor(name + ".weight", quantize(values, qtype), raw_dtype=qtype)
 
     def stream(*shape: int, std: float) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from infc.frontend import gguf as reader
 from infc.frontend.validate import validate
-from tests.reference.experts_f64 import experts
 
 F64 = NDArray[np.float64]
 
@@ -55,9 +54,6 @@ class LlamaF64:
             a = self._attention(_rotate(q, cos, sin), self._k[i], self._v[i])
             x = x + a @ w[blk + "attn_output.weight"].T
             n = self._norm(x, blk + "ffn_norm.weight")
-            if c.experts is not None:
-                x = x + experts(w, c.experts, blk, n)
-                continue
             gate, up = n @ w[blk + "ffn_gate.weight"].T, n @ w[blk + "ffn_up.weight"].T
             x = x + (gate / (1 + np.exp(-gate)) * up) @ w[blk + "ffn_down.weight"].T
         self.n_past += len(x)

@@ -1,0 +1,67 @@
+"""Mixtures of experts: instruction sets, threads, chunks and company change no bit; the float64 model and llama.cpp agree."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from infc.binding.artifact import Artifact
+from infc.toolchain import host
+from tests.models.tiny_moe import write_tiny_moe
+from tests.reference.experts_f64 import ExpertsF64
+from tests.reference.kl import mean_kl
+from tests.reference.peer import llama_cpp_logprobs
+
+# The experts' weight format, and how the cache keeps keys and values.
+FAMILIES = {"mixtral": ("Q4_0", "q16"), "qwen2moe": ("Q8_0", "f16"), "qwen3moe": ("Q5_1", "q16"), "gpt-oss": ("Q4_1", "q16")}
+N = 150  # three pages of the cache, and more rows of an expert than a tile has
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def model(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, compiled: Callable[..., Artifact]
+) -> tuple[Path, Artifact]:
+    family = request.param
+    types, kv = FAMILIES[family]
+    path = write_tiny_moe(tmp_path_factory.mktemp(family) / "tiny.gguf", family=family, expert_types=types)
+    return path, compiled(path, name="tiny", target=",".join(host.runnable()), kv=kv, lto=False)
+
+
+def _ids(n: int = N) -> list[int]:
+    return [int(i) for i in np.random.default_rng(7).integers(4, 320, n)]
+
+
+def test_bits_and_accuracy(model: tuple[Path, Artifact]) -> None:
+    path, artifact = model
+    with artifact.load(isa="scalar", threads=1) as llm:
+        expected = llm.logits(_ids())
+    for isa in host.runnable():
+        for threads, chunk in ((1, 512), (2, 512), (3, 512), (2, 40), (3, 5), (1, 1), (2, 1)):
+            with artifact.load(isa=isa, threads=threads, ubatch=chunk) as llm:
+                for _ in range(2 if threads > 1 else 1):  # a race may need a second chance to show
+                    assert llm.logits(_ids()).tobytes() == expected.tobytes(), f"{isa}, {threads} threads, chunks of {chunk}"
+    exact = ExpertsF64(path).logits(_ids())
+    assert mean_kl(exact, expected) < 1e-3
+
+
+def test_company_changes_nothing(model: tuple[Path, Artifact]) -> None:
+    """Rows of one prompt between those of others, which take other experts."""
+    _, artifact = model
+    prompts = [_ids()[a:b] for a, b in ((0, 40), (30, 51), (60, 61), (10, 90))]
+    with artifact.load(isa=host.runnable()[-1], threads=2) as llm:
+        alone = [llm.generate(p, max_tokens=12, temperature=0) for p in prompts]
+        assert llm.batch(prompts, max_tokens=12, temperature=0) == alone
+
+
+@pytest.mark.skipif(importlib.util.find_spec("xllamacpp") is None, reason="xllamacpp is not installed")
+def test_llama_cpp_agrees(model: tuple[Path, Artifact]) -> None:
+    path, artifact = model
+    with artifact.load(threads=2) as llm:
+        ours = llm.logits(_ids(500))
+    theirs = llama_cpp_logprobs(path, _ids(500))
+    assert mean_kl(theirs, ours) < 1e-3
+    assert (theirs.argmax(axis=1) == ours.argmax(axis=1)).mean() > 0.97  # of random weights: near ties are common
