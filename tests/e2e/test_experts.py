@@ -17,7 +17,7 @@ from tests.reference.kl import mean_kl
 from tests.reference.peer import llama_cpp_logprobs
 
 # The experts' weight format, and how the cache keeps keys and values.
-FAMILIES = {"mixtral": ("Q4_0", "q16"), "qwen2moe": ("Q8_0", "f16"), "qwen3moe": ("Q5_1", "q16"), "gpt-oss": ("Q4_1", "q16")}
+FAMILIES = {"mixtral": ("Q4_0", "q16"), "qwen2moe": ("Q8_0", "f16"), "qwen3moe": ("F16", "q16"), "gpt-oss": ("Q4_1", "q16")}
 N = 150  # three pages of the cache, and more rows of an expert than a tile has
 
 
@@ -61,7 +61,9 @@ def test_company_changes_nothing(model: tuple[Path, Artifact]) -> None:
 def test_llama_cpp_agrees(model: tuple[Path, Artifact]) -> None:
     path, artifact = model
     with artifact.load(threads=2) as llm:
-        ours = llm.logits(_ids(500))
-    theirs = llama_cpp_logprobs(path, _ids(500))
+        ours = llm.logits(_ids(512 - 8))
+    theirs = llama_cpp_logprobs(path, _ids(512 - 8))
     assert mean_kl(theirs, ours) < 1e-3
-    assert (theirs.argmax(axis=1) == ours.argmax(axis=1)).mean() > 0.97  # of random weights: near ties are common
+    second, first = np.partition(theirs, -2, axis=1)[:, -2:].T
+    tie = first - second < 0.1  # random weights make many: both round rows to int8, and not alike
+    assert tie.mean() < 0.15 and ((theirs.argmax(axis=1) == ours.argmax(axis=1)) | tie).mean() >= 0.99

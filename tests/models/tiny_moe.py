@@ -93,7 +93,7 @@ def write_tiny_moe(
     def stream(*shape: int, std: float) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
         """Rows that are added to the residual stream: little to the values that choose experts."""
         values = normal(*shape, std=std / shape[-1] ** 0.5)
-        values[..., :count, :] *= np.float32(0.03)
+        values[..., :count, :] *= np.float32(0.002)
         return values
 
     def norm(name: str, n: int = dim) -> None:
@@ -130,7 +130,7 @@ def write_tiny_moe(
         w.add_tensor(blk + "ffn_gate_inp.weight", router)
         matrix(blk + "ffn_gate_exps", normal(count, hidden_dim, dim, std=1.5 / dim**0.5))
         matrix(blk + "ffn_up_exps", normal(count, hidden_dim, dim, std=1.5 / dim**0.5))
-        matrix(blk + "ffn_down_exps", stream(count, dim, hidden_dim, std=2.0))
+        matrix(blk + "ffn_down_exps", stream(count, dim, hidden_dim, std=0.8))
         if family == "gpt-oss":
             w.add_tensor(blk + "ffn_gate_inp.bias", normal(count, std=0.1))
             w.add_tensor(blk + "ffn_gate_exps.bias", normal(count, hidden_dim, std=2.0))  # far enough for the clamps to matter
