@@ -106,7 +106,7 @@ def rope(keys: Keys, limits: Limits, *, halves: bool, partial: bool = False, bas
     if kind == "longrope" and short not in tensors:
         raise InputError("G34", f"rope scaling 'longrope' without tensor {short}", "key .rope.scaling.type")
     factor = 1.0 if kind == "none" or factor == 0 else factor  # llama.cpp reads a factor of 0 as none
-    yarn = _yarn(keys) if kind == "yarn" and factor != 1 else None
+    yarn = _yarn(keys, key, base) if kind == "yarn" and factor != 1 else None
     single = "rope_freqs.weight" if "rope_freqs.weight" in tensors else None
     return Rope(
         dim=dim,
@@ -121,8 +121,10 @@ def rope(keys: Keys, limits: Limits, *, halves: bool, partial: bool = False, bas
     )
 
 
-def _yarn(keys: Keys) -> Yarn:
-    """Betas as llama.cpp reads them. What it would do with other attention factors is refused with the keys nobody reads."""
+def _yarn(keys: Keys, factor: str, base: str) -> Yarn:
+    """Betas as llama.cpp reads them; ``factor`` and ``base`` name keys of which YaRN asks more than others do."""
+    keys.f32(factor, "G34", lambda x: x > 1)
+    keys.f32(base, "G34", lambda x: x > 1, 10000.0)
     fast = keys.f32(".rope.scaling.yarn_beta_fast", "G34", lambda x: x > 0, 32.0)
     slow = keys.f32(".rope.scaling.yarn_beta_slow", "G34", lambda x: 0 < x < fast, 1.0)
     return Yarn(fast, slow, keys.f32(".rope.scaling.yarn_ext_factor", "G34", lambda x: 0 < x <= 1, 1.0))
