@@ -21,7 +21,7 @@ def read_experts(keys: Keys, limits: Limits, width: str, *, renormalise: bool) -
     """``expert_count`` layers, as wide as key ``width`` says (without it the feed-forward width shared out), of which a row takes
     ``expert_used_count``. Raises InputError G27, G33 or G37."""
     count = keys.u32(".expert_count", "G37", 1, limits.experts)
-    used = keys.u32(".expert_used_count", "G37", 1, count)
+    used = keys.u32(".expert_used_count", "G37", 1, count, 0)  # missing: none, which is out of range
     n_layers = layer_count(keys, limits)
     default = None
     if not keys.has(width):
