@@ -11,10 +11,10 @@ enum { INFC_MOST_EXPERTS = 1024 };
 enum { INFC_GATHER_ROWS = 128 };  // rows of an expert that are gathered at once: a multiple of 16
 enum { INFC_EXPERT_READ = 4 };    // what reading an expert's weights costs, in rows that are multiplied with them
 
-typedef struct infc_choice {
+typedef struct infc_expert_choice {
     int32_t expert;
     float weight;
-} infc_choice;
+} infc_expert_choice;
 
 typedef struct infc_member {
     int32_t row;
@@ -37,7 +37,7 @@ typedef struct infc_groups {
 // logits: (n) in vectors of 16, ld floats apart; bias: (n), whole vectors, or NULL. The n_used largest logits, the lower expert first where
 // they are equal, as choices in ascending order of experts: weight = exp(l - max l) / sum, over all experts or, `renormalise`, over the
 // chosen ones: sixteen lanes (expert, or place among the chosen, mod 16) and the fixed fold. n_used <= n <= INFC_MOST_EXPERTS
-INFC_HEAVY void experts_choose(const float *logits, size_t ld, const float *bias, int n, int n_used, int renormalise, infc_choice *out)
+INFC_HEAVY void experts_choose(const float *logits, size_t ld, const float *bias, int n, int n_used, int renormalise, infc_expert_choice *out)
 {
     float left[INFC_MOST_EXPERTS] __attribute__((aligned(64))), p[INFC_MOST_EXPERTS] __attribute__((aligned(64)));
     uint8_t taken[INFC_MOST_EXPERTS] = {0};
@@ -70,7 +70,7 @@ INFC_HEAVY void experts_choose(const float *logits, size_t ld, const float *bias
     float lanes[16] = {0};
     for (int e = 0, k = 0; k < n_used; e++) {
         if (!taken[e]) continue;
-        out[k] = (infc_choice){e, p[e]};
+        out[k] = (infc_expert_choice){e, p[e]};
         lanes[k % 16] = p[e];
         if (++k % 16 == 0 || k == n_used) {
             chosen = v16f_add(chosen, v16f_load(lanes));
@@ -97,7 +97,7 @@ static inline size_t infc_most_members(size_t n_rows, size_t n_used, size_t n_ex
 }
 
 // choice: (n_rows, n_used). Groups of more than small_max (>= 15) rows come first in the members, so that their tiles are aligned.
-static inline void experts_group(const infc_choice *choice, int n_rows, int n_used, int n_experts, int small_max, infc_groups *g)
+static inline void experts_group(const infc_expert_choice *choice, int n_rows, int n_used, int n_experts, int small_max, infc_groups *g)
 {
     int32_t count[INFC_MOST_EXPERTS], next[INFC_MOST_EXPERTS], at = 0;
     memset(count, 0, (size_t)n_experts * sizeof *count);

@@ -229,7 +229,7 @@ class ForwardContext:
         buffers = [
             {
                 "name": b.name,
-                "dtype": {"f32": "float *", "choice": "infc_choice *"}.get(b.dtype, "infc_q8 "),
+                "dtype": {"f32": "float *", "choice": "infc_expert_choice *"}.get(b.dtype, "infc_q8 "),
                 "rows": padded(b.rows) if b.rows > plan.max_rows else 0,
                 "terms": b.terms,
                 "width": b.width,

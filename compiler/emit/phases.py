@@ -70,7 +70,7 @@ def _kernels(plan: Plan, tp: TargetPlan, phase: Phase) -> list[dict[str, Any]]:
 def _entry(plan: Plan, tp: TargetPlan, cost: PhaseCost) -> dict[str, Any]:
     phase = cost.phase
     title = phase.kind if phase.kind in ("embed", "attention") else phase.name
-    figures = {name: getattr(cost, name) for name in _FIGURES + _EXPERT_FIGURES}
+    figures = {name: getattr(cost, name) for name in _FIGURES + (_EXPERT_FIGURES if cost.experts else ())}
     return figures | {"phase": title, "terms": phase.terms, "head": phase in tp.epilogue, "kernels": _kernels(plan, tp, phase)}
 
 

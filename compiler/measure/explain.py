@@ -100,8 +100,10 @@ def explain_profile(phases: Phases, profile: Profile, limits: Limits) -> Explain
         logits = 1 if w.prompt else w.rows
         rows = logits if phase["head"] else w.rows
         calls = float(profile.marks[i])
-        experts = min(phase["experts"], phase["experts_used"] * profile.chunk_rows)  # at most: rows may share them
-        weights = phase["weight_bytes"] + experts * phase["expert_bytes"]
+        experts = 0
+        if "experts" in phase:  # at most: rows may share them
+            experts = min(phase["experts"], phase["experts_used"] * profile.chunk_rows)
+        weights = phase["weight_bytes"] + (experts * phase["expert_bytes"] if experts else 0)
         sums = (
             calls,
             calls * weights + rows * phase["row_bytes"] + phase["calls"] * phase["kv_bytes"] * read,

@@ -119,12 +119,12 @@ void t_rope_q(const float *tile, int M, const float *rope, int head_dim, int d0,
 {
     epi_rope_q(tile, M, rope, head_dim, d0, scale, q, ldq, n0);
 }
-void t_experts_choose(const float *logits, size_t ld, const float *bias, int n, int n_used, int renormalise, infc_choice *out)
+void t_experts_choose(const float *logits, size_t ld, const float *bias, int n, int n_used, int renormalise, infc_expert_choice *out)
 {
     experts_choose(logits, ld, bias, n, n_used, renormalise, out);
 }
 size_t t_most_members(size_t n_rows, size_t n_used, size_t n_experts) { return infc_most_members(n_rows, n_used, n_experts); }
-void t_experts_group(const infc_choice *choice, int n_rows, int n_used, int n_experts, int small_max, infc_groups *g)
+void t_experts_group(const infc_expert_choice *choice, int n_rows, int n_used, int n_experts, int small_max, infc_groups *g)
 {
     experts_group(choice, n_rows, n_used, n_experts, small_max, g);
 }

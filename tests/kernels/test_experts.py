@@ -33,7 +33,7 @@ def choose(lib: Any, logits: Array, used: int, renormalise: bool, bias: Array | 
         padded[:n] = bias
         padded = guarded(padded)
     out = poisoned((used,), CHOICE)
-    pointer = ffi.cast("infc_choice *", out.ctypes.data)
+    pointer = ffi.cast("infc_expert_choice *", out.ctypes.data)
     lib.t_experts_choose(c(tile), 32, ffi.NULL if padded is None else c(padded), n, used, renormalise, pointer)
     return out.copy()
 
@@ -89,7 +89,7 @@ class Groups:
         self.group = poisoned((min(count, rows * used), GROUP_BYTES), np.uint8)
         lists = ffi.cast("infc_group *", self.group.ctypes.data), ffi.cast("infc_member *", self.member.ctypes.data)
         self.c = ffi.new("infc_groups *", [*lists, 0, 0])
-        lib.t_experts_group(ffi.cast("infc_choice *", self.choice.ctypes.data), rows, used, count, SMALL_MAX, self.c)
+        lib.t_experts_group(ffi.cast("infc_expert_choice *", self.choice.ctypes.data), rows, used, count, SMALL_MAX, self.c)
 
 
 @pytest.mark.parametrize(
