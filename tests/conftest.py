@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 import infc
 from infc.binding.artifact import Artifact
 from tests.models.tiny import write_tiny_llama
+from tests.models.tiny_moe import EXPERT_TYPES, write_tiny_moe
 
 
 @pytest.fixture(scope="session")
@@ -36,6 +38,18 @@ def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         if key not in made:
             made[key] = write_tiny_llama(folder / f"tiny-{len(made)}.gguf", **arguments)
         return made[key]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny_moe(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """``tiny_moe(family) -> Path``: a small mixture of experts of that family, with everything it has; written once."""
+    folder = tmp_path_factory.mktemp("experts")
+
+    @cache
+    def make(family: str) -> Path:
+        return write_tiny_moe(folder / f"{family}.gguf", family=family, expert_types=EXPERT_TYPES[family])
 
     return make
 

@@ -11,24 +11,23 @@ import pytest
 
 from infc.binding.artifact import Artifact
 from infc.toolchain import host
-from tests.models.tiny_moe import write_tiny_moe
+from tests.models.tiny_moe import EXPERT_TYPES
 from tests.reference.experts_f64 import ExpertsF64
 from tests.reference.kl import mean_kl
 from tests.reference.peer import llama_cpp_logprobs
 
-# The experts' weight format, and how the cache keeps keys and values.
-FAMILIES = {"mixtral": ("Q4_0", "q16"), "qwen2moe": ("Q8_0", "f16"), "qwen3moe": ("F16", "q16"), "gpt-oss": ("Q4_1", "q16")}
 N = 150  # three pages of the cache, and more rows of an expert than a tile has
 
 
-@pytest.fixture(scope="module", params=FAMILIES)
-def model(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, compiled: Callable[..., Artifact]
-) -> tuple[Path, Artifact]:
-    family = request.param
-    types, kv = FAMILIES[family]
-    path = write_tiny_moe(tmp_path_factory.mktemp(family) / "tiny.gguf", family=family, expert_types=types)
-    return path, compiled(path, name="tiny", target=",".join(host.runnable()), kv=kv, lto=False)
+@pytest.fixture(scope="module", params=EXPERT_TYPES)
+def model(request: pytest.FixtureRequest, tiny_moe: Callable[[str], Path], compiled: Callable[..., Artifact]) -> tuple[Path, Artifact]:
+    path = tiny_moe(request.param)
+    return path, compiled(path, **options(request.param))
+
+
+def options(family: str) -> dict[str, object]:
+    """For all that this host runs; one family keeps keys and values as f16."""
+    return {"name": "tiny", "target": ",".join(host.runnable()), "kv": "f16" if family == "qwen2moe" else "q16", "lto": False}
 
 
 def _ids(n: int = N) -> list[int]:

@@ -13,10 +13,13 @@ import infc
 from infc.binding.artifact import Artifact
 from infc.toolchain import host
 from infc.toolchain.append import append_blob, read_trailer
+from tests.e2e.test_experts import options as expert_options
 from tests.e2e.test_tiny_bits import MODELS, targets
+from tests.models.tiny_moe import EXPERT_TYPES
 
 Tiny = Callable[..., Path]
-CASES = (("mixed", "avx2"), ("shared heads, odd panels", "scalar"))  # of test_tiny_bits, whose artifacts serve here too
+# Of test_tiny_bits and test_experts, whose artifacts serve here too.
+CASES = (("mixed", "avx2"), ("shared heads, odd panels", "scalar"), ("qwen2moe", "avx2"), ("gpt-oss", "scalar"))
 # -fno-sanitize-recover: the first finding ends the program. Fresh pages are filled with NaN (INFC_POISON_PAGES), so that a read of a
 # position that was never written shows in the logits.
 FLAGS = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-DINFC_POISON_PAGES", "-ffp-contract=off")
@@ -24,16 +27,22 @@ FLAGS = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all
 
 @pytest.fixture(scope="module", params=CASES, ids=lambda p: f"{p[0]} on {p[1]}")
 def pair(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, compiled: Callable[..., Artifact], tiny_llama: Tiny
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    compiled: Callable[..., Artifact],
+    tiny_llama: Tiny,
+    tiny_moe: Callable[[str], Path],
 ) -> tuple[Artifact, Path, str]:
     """(normal artifact, sanitized executable of the same plan, instruction set)."""
     name, isa = request.param
     if isa not in host.runnable():
         pytest.skip(f"this CPU has no {isa}")
-    path = tiny_llama(**MODELS[name])
-    normal = compiled(path, name="tiny", target=targets(name), lto=False)
+    experts = name in EXPERT_TYPES
+    path = tiny_moe(name) if experts else tiny_llama(**MODELS[name])
+    options = expert_options(name) if experts else {"name": "tiny", "target": targets(name), "lto": False}
+    normal = compiled(path, **options)
     work = tmp_path_factory.mktemp("sanitized")
-    infc.compile(path, name="tiny", target=isa, stop_after="emit", out=work / "emitted")
+    infc.compile(path, **(options | {"target": isa}), stop_after="emit", out=work / "emitted")
     src = work / "emitted" / "src"
     recipe = json.loads((src / "recipe.json").read_text())
     objects, jobs = [], []

@@ -47,6 +47,10 @@ void t_store(const float *tile, int M, float *const *out, int n0, int n_valid);
 void t_swiglu_q8(const float *g, const float *u, int M, const infc_q8 *a, int K, int b);
 void t_swiglu_f32(const float *g, const float *u, int M, float *h, int ldh, int n0);
 void t_rope_q(const float *tile, int M, const float *rope, int head_dim, int d0, float scale, float *q, int ldq, int n0);
+void t_f16_sinks(const float *q, size_t ldq, const uint8_t *kv, const int32_t *pages, size_t stride, size_t offset, int n_pos, int rows,
+                 int window, const float *sinks, float *out, size_t ldo);
+void t_q16_sinks(const float *q, size_t ldq, const uint8_t *kv, const int32_t *pages, size_t stride, size_t offset, int n_pos, int rows,
+                 int window, const float *sinks, float *out, size_t ldo);
 typedef struct infc_expert_choice { int32_t expert; float weight; } infc_expert_choice;
 typedef struct infc_member { int32_t row; float weight; } infc_member;
 typedef struct infc_group { int32_t expert, first, rows, many; int64_t before; } infc_group;

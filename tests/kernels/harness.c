@@ -183,3 +183,13 @@ ATTENTION(q16)
     SHAPE(q16, 256, 1, 64)
     return -1;
 }
+
+// With a window and sinks: head_dim 64, 3 query heads
+#define SINKS(F, PAGE)                                                                                                                   \
+    void t_##F##_sinks(const float *q, size_t ldq, const uint8_t *kv, const int32_t *pages, size_t stride, size_t offset, int n_pos,     \
+                       int rows, int window, const float *sinks, float *out, size_t ldo)                                                 \
+    {                                                                                                                                    \
+        F##_attention_limited(q, ldq, kv, pages, stride, offset, n_pos, rows, 64, 3, PAGE, out, ldo, window, 0.0f, sinks);               \
+    }
+SINKS(f16, 32)
+SINKS(q16, 64)

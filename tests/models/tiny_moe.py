@@ -12,9 +12,9 @@ import gguf
 import numpy as np
 from gguf.quants import quantize
 
-from tests.models.tiny import vocabulary
+from tests.models.tiny import CHATML, vocabulary
 
-FAMILIES = ("mixtral", "qwen2moe", "qwen3moe", "gpt-oss")
+EXPERT_TYPES = {"mixtral": "Q4_0", "qwen2moe": "Q8_0", "qwen3moe": "F16", "gpt-oss": "Q4_1"}  # each family's in the tests
 _ARCHITECTURES = {"mixtral": "llama"}
 
 
@@ -82,6 +82,7 @@ def write_tiny_moe(
     w.add_unk_token_id(0)
     w.add_add_bos_token(False)
     w.add_add_space_prefix(False)
+    w.add_chat_template(CHATML)
 
     def normal(*shape: int, std: float = 1.0) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
         return rng.standard_normal(shape, dtype=np.float32) * np.float32(std)
