@@ -19,7 +19,7 @@ from tests.models.tiny_moe import EXPERT_TYPES
 
 Tiny = Callable[..., Path]
 # Of test_tiny_bits and test_experts, whose artifacts serve here too.
-CASES = (("mixed", "avx2"), ("shared heads, odd panels", "scalar"), ("qwen2moe", "avx2"), ("gpt-oss", "scalar"))
+CASES = (("mixed", "avx2"), ("shared heads, odd panels", "scalar"), ("gpt-oss", "avx2"))
 # -fno-sanitize-recover: the first finding ends the program. Fresh pages are filled with NaN (INFC_POISON_PAGES), so that a read of a
 # position that was never written shows in the logits.
 FLAGS = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-DINFC_POISON_PAGES", "-ffp-contract=off")
