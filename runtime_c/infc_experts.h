@@ -137,7 +137,8 @@ static inline int experts_share(const infc_groups *g, const infc_group *e, int u
 static inline infc_q8 infc_q8_from(const infc_q8 *a, int K, int first, int tiled)
 {
     const size_t block = (size_t)first * (size_t)(K / 32);
-    return (infc_q8){a->q + 32 * block, a->d + block, a->s + block, a->ds + block, tiled};
+    void *const sums = (uint8_t *)a->s + 4 * block;  // four bytes a block
+    return (infc_q8){a->q + 32 * block, a->d + block, sums, a->ds + block, tiled};
 }
 
 // The n <= INFC_GATHER_ROWS rows of a: (., K) that the members name, tiled or row-major; copied to `own` unless one row lies as it should.
@@ -151,7 +152,7 @@ static inline infc_q8 experts_gather_q8(const infc_q8 *a, int K, const infc_memb
             const size_t i = infc_q8_index(a, K, member[r].row, b), o = infc_q8_index(&to, K, r, b);
             memcpy(to.q + 32 * o, a->q + 32 * i, 32);
             to.d[o] = a->d[i];
-            to.s[o] = a->s[i];
+            memcpy((uint8_t *)to.s + 4 * o, (const uint8_t *)a->s + 4 * i, 4);
             to.ds[o] = a->ds[i];
         }
     }
