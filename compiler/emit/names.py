@@ -60,5 +60,7 @@ def experts_name(phase: Phase, target: Target) -> str:
 
 def attention_name(phase: Phase, target: Target, kv: str, head_dim: int, group: int, page: int) -> str:
     """E.g. ``attention_f16_q8__avx2_p32__h64_g3``."""
-    what = f"attention_{kv}" + ("_capped" if phase.cap else "") + ("_sinks" if phase.sinks else "") + ("_q8" if phase.quantize else "")
+    what = f"attention_{kv}" + ("_capped" if phase.cap else "") + ("_sinks" if phase.sinks else "")
+    what += "_unturned" if phase.source == "q" else ""  # queries that no position turns have a buffer of their own
+    what += "_q8" if phase.quantize else ""
     return f"{what}__{target.isa}_p{page}__h{head_dim}_g{group}" + (f"_w{phase.window}" if phase.window else "")
