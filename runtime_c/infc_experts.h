@@ -92,11 +92,11 @@ INFC_INLINE float experts_shared_weight(float logit)
 // Members that n_rows rows need at most: each choice once, and groups of many rows in whole tiles.
 static inline size_t infc_most_members(size_t n_rows, size_t n_used, size_t n_experts)
 {
-    const size_t n = n_rows * n_used, tiled = n / 16 < n_experts ? n / 16 : n_experts;
+    const size_t n = n_rows * n_used, tiled = n / 8 < n_experts ? n / 8 : n_experts;  // many: more than small_max >= 7
     return n + 15 * tiled;
 }
 
-// choice: (n_rows, n_used). Groups of more than small_max (>= 15) rows come first in the members, so that their tiles are aligned.
+// choice: (n_rows, n_used). Groups of more than small_max (>= 7) rows come first in the members, so that their tiles are aligned.
 static inline void experts_group(const infc_expert_choice *choice, int n_rows, int n_used, int n_experts, int small_max, infc_groups *g)
 {
     int32_t count[INFC_MOST_EXPERTS], next[INFC_MOST_EXPERTS], at = 0;

@@ -22,7 +22,7 @@ MakeLinear = Callable[[str, Weight, str, int, int, int], LinearPlan]  # role, we
 
 def most_members(rows: int, used: int, count: int) -> int:
     """infc_most_members of runtime_c/infc_experts.h: rows of all experts, those of many rows in whole tiles."""
-    return rows * used + 15 * min(rows * used // 16, count)
+    return rows * used + 15 * min(rows * used // 8, count)
 
 
 def beside(before: o.Op | None, op: o.Op | None) -> bool:

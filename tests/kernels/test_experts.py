@@ -13,7 +13,7 @@ from tests.kernels.build import c, ffi
 from tests.kernels.guard import guarded, poisoned
 from tests.kernels.test_quantize import q8_buffer
 
-SMALL_MAX = 15
+SMALL_MAX = {"avx": 15, "amx": 11}  # rows from which an expert's are laid out in tiles: what targets have
 Array = np.ndarray[Any, Any]
 CHOICE = np.dtype([("expert", np.int32), ("weight", np.float32)])
 
@@ -79,7 +79,7 @@ def test_not_a_number_still_chooses_experts_that_exist(bad: list[int], lib: Any,
 class Groups:
     """infc_groups of random choices, in guarded memory of exactly the planned size."""
 
-    def __init__(self, lib: Any, rows: int, used: int, count: int, seed: int = 0, skew: float = 0.0) -> None:
+    def __init__(self, lib: Any, rows: int, used: int, count: int, seed: int = 0, skew: float = 0.0, small_max: int = 15) -> None:
         rng = np.random.default_rng(seed)
         p = np.exp(-skew * np.arange(count))
         order = [np.sort(rng.choice(count, used, replace=False, p=p / p.sum())) for _ in range(rows)]
@@ -89,15 +89,19 @@ class Groups:
         self.group = poisoned((min(count, rows * used), GROUP_BYTES), np.uint8)
         lists = ffi.cast("infc_group *", self.group.ctypes.data), ffi.cast("infc_member *", self.member.ctypes.data)
         self.c = ffi.new("infc_groups *", [*lists, 0, 0])
-        lib.t_experts_group(ffi.cast("infc_expert_choice *", self.choice.ctypes.data), rows, used, count, SMALL_MAX, self.c)
+        lib.t_experts_group(ffi.cast("infc_expert_choice *", self.choice.ctypes.data), rows, used, count, small_max, self.c)
 
 
 @pytest.mark.parametrize(
     ("rows", "used", "count", "skew"),
-    [(1, 1, 1, 0), (1, 8, 128, 0), (15, 2, 8, 0), (16, 1, 1, 0), (40, 4, 60, 0), (100, 2, 4, 0.5), (512, 8, 128, 0.03), (33, 3, 3, 0)],
-)
-def test_group(rows: int, used: int, count: int, skew: float, lib: Any) -> None:
-    g = Groups(lib, rows, used, count, seed=rows, skew=skew)
+    [
+        (1, 1, 1, 0), (1, 8, 128, 0), (12, 1, 1, 0), (15, 2, 8, 0), (16, 1, 1, 0), (24, 1, 2, 0), (40, 4, 60, 0), (100, 2, 4, 0.5),
+        (512, 8, 128, 0.03), (33, 3, 3, 0),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("small_max", SMALL_MAX.values(), ids=SMALL_MAX)
+def test_group(small_max: int, rows: int, used: int, count: int, skew: float, lib: Any) -> None:
+    g = Groups(lib, rows, used, count, seed=rows, skew=skew, small_max=small_max)
     assert most_members(rows, used, count) == lib.t_most_members(rows, used, count)
     places: list[int] = []
     before = 0
@@ -108,7 +112,7 @@ def test_group(rows: int, used: int, count: int, skew: float, lib: Any) -> None:
         mine = g.choice["expert"] == e.expert
         np.testing.assert_array_equal(members[:, 0], np.nonzero(mine)[0])
         np.testing.assert_array_equal(np.ascontiguousarray(members[:, 1]).view(np.float32), g.choice["weight"][mine])
-        assert e.many == (e.rows > SMALL_MAX) and (not e.many or e.first % 16 == 0) and e.before == before
+        assert e.many == (e.rows > small_max) and (not e.many or e.first % 16 == 0) and e.before == before
         before += e.rows + 4
         places += range(e.first, e.first + (-(-e.rows // 16) * 16 if e.many else e.rows))
         found.append(e.expert)

@@ -23,6 +23,8 @@ Tiny = Callable[..., Path]
 CASES = {
     "q4_1": ({"types": "Q4_1", "head_dim": 32}, ("avx2",)),
     "mixed": ({"types": "mixed", "tied": False, "rope_freqs": True, "n_layers": 3}, ("scalar",)),
+    "experts": ({"family": "gpt-oss"}, ("amx",)),
+    "shared_expert": ({"family": "qwen2moe"}, ("avx2",)),
 }
 
 
@@ -34,9 +36,9 @@ def _plan(path: Path, targets: tuple[str, ...]) -> tuple[str, Plan]:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_emitted_text(case: str, tiny_llama: Tiny, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+def test_emitted_text(case: str, tiny_llama: Tiny, tiny_moe: Tiny, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     arguments, targets = CASES[case]
-    text, plan = _plan(tiny_llama(**arguments), targets)
+    text, plan = _plan((tiny_moe if "family" in arguments else tiny_llama)(**arguments), targets)
     emit(plan, tmp_path)
     files = {"graph.txt": text}
     for name in ("program.h", "program.c", *(f"forward_{t}.c" for t in targets)):
