@@ -15,8 +15,9 @@ typedef struct infc_kv {
     int32_t table_len;      // pages a full sequence has
     uint64_t page_bytes;
     infc_region pool;       // page p at pool.data + p * page_bytes
+    uint64_t huge_bytes;    // of the pool, from its start: backed by huge pages as far as the kernel grants them
     int32_t *block;         // the one allocation behind the arrays below
-    int32_t *free_page;     // (n_pages) stack: the page freed last is used first, so few pages are ever touched
+    int32_t *free_page;     // (n_pages) stack: the page freed last is used first, so few pages are ever touched, in ascending order
     int32_t n_free;
     int32_t *refs;          // (n_pages) sequences that hold the page; 0: free
     int32_t *table;         // (max_seqs, table_len) page ids; -1 past the last

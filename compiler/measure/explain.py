@@ -135,7 +135,7 @@ class Explainer:
     def explain(self, workload: Workload) -> Explained:
         """Profile one workload, then measure the limits."""
         profile = self.probed.run(workload, len(self.phases))
-        return explain_profile(self.phases, profile, measure_limits(self.artifact, profile.threads, profile.isa))
+        return explain_profile(self.phases, profile, measure_limits(self.artifact, profile.threads, profile.isa, profile.workload.depth))
 
 
 @contextmanager

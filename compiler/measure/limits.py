@@ -16,7 +16,7 @@ _ERRORS: dict[int, type[InfcError]] = {2: InputError, 3: LimitError}
 
 @dataclass(frozen=True)
 class Limits:
-    """Rates of ``threads`` threads: GB/s read from a buffer of the weights' size, 1e9 multiply-accumulates a second."""
+    """Rates of ``threads`` threads: GB/s read from a buffer of as many bytes as a pass reads, 1e9 multiply-accumulates a second."""
 
     threads: int
     read_gb_s: float
@@ -47,7 +47,7 @@ def bench_rows(artifact: Artifact, arguments: Sequence[str]) -> list[dict[str, A
     return rows
 
 
-def measure_limits(artifact: Artifact, threads: int, isa: str) -> Limits:
-    """Run a few tokens for the sake of the limits that are measured beside them."""
-    (row,) = bench_rows(artifact, ["-p", "0", "-n", "4", "-b", "0", "-r", "5", "-t", str(threads), "--isa", isa])
+def measure_limits(artifact: Artifact, threads: int, isa: str, depth: int = 0) -> Limits:
+    """Run a few tokens for the sake of the limits that are measured beside them. ``depth``: positions that a pass reads."""
+    (row,) = bench_rows(artifact, ["-p", "0", "-n", "4", "-b", "0", "-r", "5", "-d", str(depth), "-t", str(threads), "--isa", isa])
     return Limits(threads, row["read_bw_gb_s"], row["int8_peak_gmac_s"], row["f32_peak_gmac_s"])

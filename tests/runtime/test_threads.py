@@ -100,6 +100,51 @@ int main(void) {{
     assert subprocess.run([program], check=False).returncode == (-11 if dies else 0)
 
 
+HUGE = 2 << 20
+
+
+@pytest.mark.parametrize("used", [HUGE - 4096, 5 * HUGE + 12288])
+def test_huge_pages_stay_within_what_is_used(tmp_path: Path, used: int) -> None:
+    """Whole huge pages of the used bytes are huge, also where small pages were there before, and nothing past them becomes resident."""
+    main = tmp_path / "main.c"
+    main.write_text(f"""
+#include <stdio.h>
+#include <string.h>
+#include "infc_memory.h"
+int main(void) {{
+    infc_region r;
+    uint64_t done = 0;
+    char line[256];
+    unsigned long long at, to, from = 0, rss = 0, huge = 0, kb;
+    if (infc_region_open(&r, 64ull << 20, INFC_REGION_NORESERVE, "it") || (uintptr_t)r.data % {HUGE}) return 9;
+    for (uint64_t i = 0; i < {used}; i += 4096) {{
+        r.data[i] = (uint8_t)(i >> 12);
+        if (i % (3 << 19) == 0) infc_region_make_huge(&r, i, &done);
+    }}
+    infc_region_make_huge(&r, {used}, &done);
+    for (uint64_t i = 0; i < {used}; i += 4096)
+        if (r.data[i] != (uint8_t)(i >> 12)) return 8;
+    FILE *f = fopen("/proc/self/smaps", "r");
+    while (f && fgets(line, sizeof line, f)) {{
+        if (sscanf(line, "%llx-%llx ", &at, &to) == 2) from = at;
+        const int ours = from >= (uintptr_t)r.data && from < (uintptr_t)r.data + (64u << 20);
+        if (ours && sscanf(line, "Rss: %llu", &kb) == 1) rss += kb << 10;
+        if (ours && sscanf(line, "AnonHugePages: %llu", &kb) == 1) huge += kb << 10;
+    }}
+    printf("%llu %llu", rss, huge);
+    infc_region_close(&r);
+    return 0;
+}}
+""")
+    program = harness.build(tmp_path / "huge", *TEAM[2:], main)
+    resident, huge = map(int, subprocess.run([program], capture_output=True, text=True, check=True).stdout.split())
+    assert resident == used
+    modes = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+    kernel = tuple(int(n) for n in re.findall(r"\d+", os.uname().release)[:2])
+    if modes.exists() and "[never]" not in modes.read_text() and kernel >= (6, 1):
+        assert huge == used // HUGE * HUGE
+
+
 def test_a_region_larger_than_the_address_space(tmp_path: Path) -> None:
     main = tmp_path / "main.c"
     main.write_text(f"""
