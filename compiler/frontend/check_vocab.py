@@ -43,12 +43,11 @@ def _check_kind(keys: Keys) -> str:
     if kind != "gpt2":
         raise InputError("G76", f"tokenizer {kind!r} is not supported (gpt2, byte-level BPE, is)", f"key {_P}model")
     pre = keys.string(_P + "pre", "")
-    from infc.tokenizer import PRETOKENIZERS  # here, as inspecting a file's layout must not load the tokenizer compiler
+    from infc.tokenizer import patterns  # here, as inspecting a file's layout must not load the tokenizer compiler
 
-    if pre not in PRETOKENIZERS:
-        names = ", ".join(sorted(PRETOKENIZERS))
-        what = f"pre-tokenizer {pre!r} is not supported" if pre else "no pre-tokenizer is named"
-        raise InputError("G76", f"{what} (supported: {names})", f"key {_P}pre")
+    if pre not in patterns.PRETOKENIZERS:
+        what = f"pre-tokenizer {pre[:40]!r} is not supported" if pre else "no pre-tokenizer is named"
+        raise InputError("G76", f"{what} (supported: {patterns.known()})", f"key {_P}pre")
     return pre
 
 

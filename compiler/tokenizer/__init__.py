@@ -2,6 +2,6 @@
 
 from infc.tokenizer.chat import ChatReduction, reduce_chat
 from infc.tokenizer.compile import compile_tokenizer
-from infc.tokenizer.pretokenizers import PRETOKENIZERS
+from infc.tokenizer.patterns import PRETOKENIZERS
 
 __all__ = ["PRETOKENIZERS", "ChatReduction", "compile_tokenizer", "reduce_chat"]

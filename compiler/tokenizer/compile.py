@@ -10,7 +10,8 @@ import numpy as np
 from infc.errors import InputError
 from infc.tokenizer import bpe, words
 from infc.tokenizer.added import automaton
-from infc.tokenizer.pretokenizers import compile_splits, pretokenizer
+from infc.tokenizer.patterns import pretokenizer
+from infc.tokenizer.pretokenizers import compile_splits
 from infc.tokenizer.section import (
     FLAG_ADD_BOS,
     FLAG_IGNORE_MERGES,

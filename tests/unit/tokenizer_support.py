@@ -18,7 +18,7 @@ from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import ByteLevel, Digits, Sequence, Split
 
 from infc.frontend import gguf
-from infc.tokenizer.pretokenizers import PRETOKENIZERS
+from infc.tokenizer.patterns import DIGITS, GPT2, PRETOKENIZERS
 from tests.models.tiny import CHATML, vocabulary
 
 P = "tokenizer.ggml."
@@ -158,14 +158,22 @@ def synthetic_kv(pre: str, n_merges: int = 280) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def distinct_pretokenizers() -> list[str]:
+    """One name of each entry of PRETOKENIZERS that differs from the others in how it cuts or merges."""
+    return list({(p.splits, p.ignore_merges): name for name, p in reversed(PRETOKENIZERS.items())}.values())[::-1]
+
+
 def hf_pre_tokenizer(pre: str) -> Any:
     """The splits that HF's own tokenizer files have for ``pre``, then the byte alphabet."""
-    if pre == "gpt-2":
-        return ByteLevel(add_prefix_space=False, use_regex=True)
-    if pre == "smollm":
-        return Sequence([Digits(individual_digits=True), ByteLevel(add_prefix_space=False, use_regex=True)])
-    (pattern,) = PRETOKENIZERS[pre].splits
-    return Sequence([Split(Regex(pattern), "isolated"), ByteLevel(add_prefix_space=False, use_regex=False)])
+    *outer, last = PRETOKENIZERS[pre].splits
+    stages: list[Any] = [_hf_split(pattern) for pattern in outer]
+    if last == GPT2:
+        return Sequence([*stages, ByteLevel(add_prefix_space=False, use_regex=True)])
+    return Sequence([*stages, _hf_split(last), ByteLevel(add_prefix_space=False, use_regex=False)])
+
+
+def _hf_split(pattern: str) -> Any:
+    return Digits(individual_digits=True) if pattern == DIGITS else Split(Regex(pattern), "isolated")
 
 
 def hf_tokenizer(kv: dict[str, Any]) -> Tokenizer:
