@@ -56,6 +56,7 @@ static void strip(const uint8_t *text, uint32_t flags, size_t *begin, size_t *en
 typedef struct pending {
     uint8_t *text;
     size_t size, cap;
+    int32_t after;  // the special token before the text, or INFC_TOKEN_NONE
 } pending;
 
 static int append(pending *p, const uint8_t *text, size_t size) {
@@ -76,7 +77,8 @@ static int append(pending *p, const uint8_t *text, size_t size) {
 }
 
 static int flush(pending *p, const infc_tokenizer *t, infc_ids *out) {
-    int error = infc_tok_encode(t, p->text, p->size, 0, out);
+    const size_t begin = infc_tok_skip(t, p->after, p->text, 0, p->size);
+    int error = begin < p->size ? infc_tok_encode(t, p->text + begin, p->size - begin, 0, out) : 0;
     p->size = 0;
     return error;
 }
@@ -90,13 +92,14 @@ static int append_glue(pending *p, const infc_tokenizer *t, const infc_glue *g, 
         if (id == INFC_TOKEN_NONE) return append(p, g->text + at, g->size - at);
         if ((error = append(p, g->text + at, begin - at)) || (error = flush(p, t, out))) return error;
         infc_ids_put(out, (uint32_t)id);
+        p->after = id;
         at = end;
     }
 }
 
 int infc_chat_encode(const infc_chat *c, const infc_tokenizer *t, const infc_message *messages, int32_t n, int add_generation_prompt,
                      infc_ids *out, int32_t *bad) {
-    pending p = {NULL, 0, 0};
+    pending p = {NULL, 0, 0, INFC_TOKEN_NONE};
     int before = START, error = 0;
     for (int32_t i = 0; i <= n && !error; i++) {
         const infc_message *m = i < n ? &messages[i] : NULL;

@@ -30,7 +30,7 @@ def _merges(*more: str) -> list[str]:
 @pytest.mark.parametrize(
     ("code", "kv"),
     [
-        ("G76", _with(model="llama")),
+        ("G76", _with(model="rwkv")),
         ("G76", _with(model=None)),
         ("G76", _with(pre="default")),
         ("G76", _with(pre=None)),
@@ -109,7 +109,7 @@ def test_a_damaged_section_is_refused(built: Any) -> None:
         damaged = bytearray(section)
         damaged[offset : offset + 4] = struct.pack("<I", value)
         assert CTokenizer(built, bytes(damaged)).status == EFILE, (offset, value)
-    for entry in range(16):  # the directory: past the end, wrapping, unaligned
+    for entry in range(18):  # the directory: past the end, wrapping, unaligned
         for offset in (len(section) + 64, 2**64 - 64, 1):
             damaged = bytearray(section)
             damaged[64 + 16 * entry : 72 + 16 * entry] = struct.pack("<Q", offset)

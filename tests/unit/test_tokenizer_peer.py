@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import pytest
 
 from infc.tokenizer import compile_tokenizer
+from tests.unit.peer_llama import PeerTokenizer
 from tests.unit.peer_vocabularies import peer_folder, vectors
-from tests.unit.tokenizer_support import CTokenizer, P, build, read_kv
+from tests.unit.tokenizer_support import SPECIAL, CTokenizer, P, adversarial, build, read_kv
 
 _BPE = "command-r deepseek-coder deepseek-llm falcon gpt-2 llama-bpe qwen2 qwen35 refact starcoder".split()
+_SPM = "llama-spm phi-3 gemma-4".split()
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +26,7 @@ def _open(built: Any, name: str) -> CTokenizer:
     return CTokenizer(built, compile_tokenizer(kv, len(kv[P + "tokens"])))
 
 
-@pytest.mark.parametrize("name", _BPE)
+@pytest.mark.parametrize("name", [*_BPE, *_SPM])
 def test_vectors(name: str, built: Any) -> None:
     c = _open(built, name)
     assert c.status == 0
@@ -32,3 +35,20 @@ def test_vectors(name: str, built: Any) -> None:
     for text, expected in cases:
         ids = c.encode(text.encode(), 0)
         assert ids == expected, repr(text)
+
+
+@pytest.mark.parametrize("name", [*_SPM, "baichuan"])
+def test_random_strings(name: str, built: Any) -> None:
+    """Against llama.cpp itself: adversarial strings, and runs of tokens that need not be those of their text."""
+    peer = PeerTokenizer(peer_folder() / f"ggml-vocab-{name}.gguf")
+    kv = read_kv(peer_folder() / f"ggml-vocab-{name}.gguf")
+    c = _open(built, name)
+    types = zip(kv[P + "tokens"], kv[P + "token_type"], strict=True)
+    added = [t for t, y in types if y in (3, 4)]
+    ordinary = [t.replace("\u2581", " ") for t, y in zip(kv[P + "tokens"], kv[P + "token_type"], strict=True) if y == 1]
+    rnd = random.Random(name)
+    source = adversarial(rnd, added)
+    for i in range(3000):
+        text = source() if i % 2 else "".join(rnd.choice(ordinary) for _ in range(rnd.randint(1, 8)))
+        for special in (False, True):
+            assert c.encode(text.encode(), SPECIAL * special) == peer.encode(text.encode(), special=special), repr(text)

@@ -24,7 +24,7 @@ from tests.models.tiny import CHATML, vocabulary
 P = "tokenizer.ggml."
 SPECIAL, BOS = 1, 2
 EINPUT, ELIMIT, ENOMEM, EFILE = -1, -2, -4, -5
-SOURCES = ("infc_pretok.c", "infc_scan.c", "infc_merge.c", "infc_tokenizer.c", "infc_chat.c")
+SOURCES = ("infc_pretok.c", "infc_scan.c", "infc_merge.c", "infc_pieces.c", "infc_tokenizer.c", "infc_chat.c")
 # infc_program.h: the CPU features that code may use.
 CPUS = {"scalar": 0, "avx2": 1, "avx512": 3}
 WARNINGS = ("-std=c11", "-Wall", "-Wextra", "-Werror")
@@ -230,3 +230,23 @@ def adversarial(rnd: random.Random, added: list[str]) -> Callable[[], str]:
         return "".join(piece() for _ in range(rnd.randint(0, 9)))
 
     return text
+
+
+def spm_kv(seed: int = 0, prefix: bool = True, n_merges: int = 120) -> dict[str, Any]:
+    """Keys of a small SentencePiece tokenizer: control tokens, a user-defined one, 256 byte tokens, characters, and random joins of
+    tokens with few different scores, so that the order of merging decides."""
+    rnd = random.Random(seed)
+    mark = "\u2581"
+    parts = ["a", "b", "c", mark, "\u00e9", "\u4e16", "\U0001f642", "\n", "<", ">", "/", "s", "0", "x", "4", "1", "u", "n", "k"]
+    joined = [mark + "a", "s>", "/s>", "<s", mark + mark, "<0x"]
+    while len(joined) < n_merges:
+        text = rnd.choice(parts[:8] + joined) + rnd.choice(parts[:8] + joined)
+        if len(text) <= 12 and text not in joined and text not in parts:
+            joined.append(text)
+    tokens = ["<unk>", "<s>", "</s>", "<user>", *(f"<0x{b:02X}>" for b in range(256)), *parts, *joined]
+    scores = [0.0] * 260 + [-1000.0] * len(parts) + [float(-rnd.randint(0, 30)) for _ in joined]
+    return {
+        P + "model": "llama", P + "tokens": tokens, P + "scores": scores,
+        P + "token_type": [2, 3, 3, 4, *[6] * 256, *[1] * (len(parts) + len(joined))], P + "bos_token_id": 1, P + "eos_token_id": 2,
+        P + "add_space_prefix": prefix, "tokenizer.chat_template": CHATML,
+    }  # fmt: skip
