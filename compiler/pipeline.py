@@ -221,6 +221,8 @@ class Driver:
         chat = reduce_chat(model.kv, limits=self.options.limits)
         if not chat:
             self._note(f"chat is left out: {chat.reason}")
+        elif chat.note:
+            self._note(chat.note)
         meta: dict[str, object] = {"name": config.name, "arch": config.arch, "file": self.path.name, "infc": __version__}
         return Sections(tokenizer, chat.encode() if chat else b"", meta)
 

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { VERSION = 1, N_HEADER = 6, START = 3, END = 3, GENERATE = 4, STRIP_LEFT = 1, STRIP_RIGHT = 2, NOT_EMPTY = 4 };
+enum { VERSION = 2, N_HEADER = 6, START = 3, END = 3, GENERATE = 4, STRIP_LEFT = 1, STRIP_RIGHT = 2, NOT_EMPTY = 4, STRIP_NEWLINES = 8, REFUSE = 16 };
 #define ABSENT UINT32_MAX
 
 int infc_chat_open(const uint8_t *section, size_t size, infc_chat *out) {
@@ -14,6 +14,15 @@ int infc_chat_open(const uint8_t *section, size_t size, infc_chat *out) {
     memcpy(cells, section + 8 + sizeof h, sizeof cells);
     if (h[0] != VERSION || h[1] > size) return INFC_EFILE;
     for (int r = 0; r < INFC_CHAT_ROLES; r++) out->strip[r] = h[2 + r];
+    const size_t fixed = 8 + sizeof h + sizeof cells;
+    if (h[5] > INFC_CHAT_RULES || h[5] * (size_t)16 > size - fixed) return INFC_EFILE;
+    out->n_rules = h[5];
+    for (uint32_t i = 0; i < h[5]; i++) {
+        uint32_t r[4];
+        memcpy(r, section + fixed + i * sizeof r, sizeof r);
+        if (r[0] >= INFC_CHAT_ROLES || r[3] == 0 || r[2] > h[1] || r[3] > h[1] - r[2]) return INFC_EFILE;
+        out->rules[i] = (infc_chat_rule){r[0], r[1], section + r[2], r[3]};
+    }
     for (int b = 0; b < INFC_CHAT_BEFORE; b++) {
         for (int a = 0; a < INFC_CHAT_AFTER; a++) {
             uint32_t offset = cells[b][a][0], bytes = cells[b][a][1];
@@ -49,13 +58,39 @@ static void strip(const uint8_t *text, uint32_t flags, size_t *begin, size_t *en
         last = at + length;
     }
     if (flags & STRIP_LEFT) *begin = first;
+    else if (flags & STRIP_NEWLINES)
+        while (*begin < *end && text[*begin] == '\n') ++*begin;
     if (flags & STRIP_RIGHT) *end = last > *begin ? last : *begin;
+}
+
+// Where the last occurrence of the rule's word in text[begin, end) ends; begin if there is none.
+static size_t after_word(const infc_chat_rule *r, const uint8_t *text, size_t begin, size_t end) {
+    for (size_t at = end; at - begin >= r->size; at--)
+        if (memcmp(text + at - r->size, r->word, r->size) == 0) return at;
+    return begin;
+}
+
+// Narrows a content of a role to what the template writes of it; 0, or INFC_EINPUT if the template has another way with it.
+static int narrow(const infc_chat *c, uint32_t role, const uint8_t *text, size_t *begin, size_t *end) {
+    uint32_t flags = c->strip[role];
+    for (uint32_t i = 0; i < c->n_rules; i++) {
+        const infc_chat_rule *r = &c->rules[i];
+        if (r->role != role) continue;
+        const size_t after = after_word(r, text, *begin, *end);
+        if (after == *begin) continue;
+        if (r->flags & REFUSE) return INFC_EINPUT;
+        *begin = after;
+        flags = (flags & NOT_EMPTY) | r->flags;
+    }
+    strip(text, flags, begin, end);
+    return *begin == *end && flags & NOT_EMPTY ? INFC_EINPUT : 0;
 }
 
 // Text that waits for the next special token, so that it is tokenized as one.
 typedef struct pending {
     uint8_t *text;
     size_t size, cap;
+    int32_t after;  // the special token before the text, or INFC_TOKEN_NONE
 } pending;
 
 static int append(pending *p, const uint8_t *text, size_t size) {
@@ -76,7 +111,8 @@ static int append(pending *p, const uint8_t *text, size_t size) {
 }
 
 static int flush(pending *p, const infc_tokenizer *t, infc_ids *out) {
-    int error = infc_tok_encode(t, p->text, p->size, 0, out);
+    const size_t begin = infc_tok_skip(t, p->after, p->text, 0, p->size);
+    int error = begin < p->size ? infc_tok_encode(t, p->text + begin, p->size - begin, 0, out) : 0;
     p->size = 0;
     return error;
 }
@@ -90,13 +126,14 @@ static int append_glue(pending *p, const infc_tokenizer *t, const infc_glue *g, 
         if (id == INFC_TOKEN_NONE) return append(p, g->text + at, g->size - at);
         if ((error = append(p, g->text + at, begin - at)) || (error = flush(p, t, out))) return error;
         infc_ids_put(out, (uint32_t)id);
+        p->after = id;
         at = end;
     }
 }
 
 int infc_chat_encode(const infc_chat *c, const infc_tokenizer *t, const infc_message *messages, int32_t n, int add_generation_prompt,
                      infc_ids *out, int32_t *bad) {
-    pending p = {NULL, 0, 0};
+    pending p = {NULL, 0, 0, INFC_TOKEN_NONE};
     int before = START, error = 0;
     for (int32_t i = 0; i <= n && !error; i++) {
         const infc_message *m = i < n ? &messages[i] : NULL;
@@ -110,9 +147,8 @@ int infc_chat_encode(const infc_chat *c, const infc_tokenizer *t, const infc_mes
         if (!m || error) continue;
         const uint8_t *content = (const uint8_t *)m->content;
         size_t begin = 0, end = m->size;
-        strip(content, c->strip[after], &begin, &end);
-        if (begin == end && c->strip[after] & NOT_EMPTY) error = INFC_EINPUT;
-        else if (begin < end) error = append(&p, content + begin, end - begin);
+        error = narrow(c, (uint32_t)after, content, &begin, &end);
+        if (!error && begin < end) error = append(&p, content + begin, end - begin);
         before = after;
     }
     if (!error) error = flush(&p, t, out);

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "infc_pieces.h"
+
 #define NONE UINT32_MAX
 #define NO_MERGE UINT32_MAX
 #define FIBONACCI UINT64_C(0x9E3779B97F4A7C15)
@@ -47,25 +49,36 @@ static uint32_t long_word(const infc_tokenizer *t, const uint8_t *word, size_t s
     return NONE;
 }
 
+// The order in which the merge of a rank comes. spm is a constant at every call.
+static inline uint32_t priority_of(int spm, const infc_tokenizer *t, uint32_t rank) {
+    return spm && t->priorities && rank != NO_MERGE ? t->priorities[rank] & ((1u << RANK_BITS) - 1) : rank;
+}
+
 // rank << 7 | i of the pair that symbol i begins: the least of these words is the next merge, leftmost of equal ones.
 static inline uint32_t rated(uint32_t rank, size_t i) { return rank == NO_MERGE ? NO_MERGE : rank << RATE_BITS | (uint32_t)i; }
 
 // Merges a part of up to SHORT bytes into ids (SHORT); returns how many tokens it makes. Symbols stay where they begin, linked, with
 // one that pairs with nothing at each end: where a merge happens cannot be predicted, so nothing branches on it.
-static size_t merge_short(const infc_tokenizer *t, const uint8_t *part, size_t size, uint32_t *ids) {
+__attribute__((always_inline)) static inline size_t merge_short_of(int spm, const infc_tokenizer *t, const uint8_t *part, size_t size,
+                                                                   uint32_t *ids) {
     uint64_t symbols[SHORT + 2];
     uint32_t rates[SHORT + 3];  // NO_MERGE also for symbols that are gone
     uint8_t next[SHORT + 2], previous[SHORT + 2];
     size_t n = 0, kept = 0;
     symbols[0] = NO_SYMBOL;
-    for (size_t i = 0; i < size; i++) {
-        symbols[n + 1] = t->byte_ids[part[i]];
-        n += symbols[n + 1] != NONE;
+    if (spm) {
+        n = infc_pieces_symbols(t, part, size, ids);
+        for (size_t i = 0; i < n; i++) symbols[i + 1] = ids[i];
+    } else {
+        for (size_t i = 0; i < size; i++) {
+            symbols[n + 1] = t->byte_ids[part[i]];
+            n += symbols[n + 1] != NONE;
+        }
     }
     symbols[n + 1] = NO_SYMBOL;
     rates[0] = rates[n + 1] = rates[n + 2] = NO_MERGE;
     for (size_t i = 1; i <= n; i++) {
-        rates[i] = rated(rank_of(t, symbols[i], symbols[i + 1]), i);
+        rates[i] = rated(priority_of(spm, t, rank_of(t, symbols[i], symbols[i + 1])), i);
         next[i] = (uint8_t)(i + 1);
         previous[i] = (uint8_t)(i - 1);
     }
@@ -78,15 +91,24 @@ static size_t merge_short(const infc_tokenizer *t, const uint8_t *part, size_t s
         const uint32_t least = odd < even ? odd : even;
         if (least == NO_MERGE) break;
         const size_t at = least & ((1u << RATE_BITS) - 1), gone = next[at], left = previous[at], right = next[gone];
-        symbols[at] = made_by(t, least >> RATE_BITS);
+        const uint32_t rank = spm && t->priorities ? rank_of(t, symbols[at], symbols[gone]) : least >> RATE_BITS;
+        symbols[at] = made_by(t, rank);
         next[at] = (uint8_t)right;
         previous[right] = (uint8_t)at;
         rates[gone] = NO_MERGE;
-        rates[at] = rated(rank_of(t, symbols[at], symbols[right]), at);
-        rates[left] = rated(rank_of(t, symbols[left], symbols[at]), left);
+        rates[at] = rated(priority_of(spm, t, rank_of(t, symbols[at], symbols[right])), at);
+        rates[left] = rated(priority_of(spm, t, rank_of(t, symbols[left], symbols[at])), left);
     }
     for (size_t i = 1; i <= n; i = next[i]) ids[kept++] = (uint32_t)symbols[i];
     return kept;
+}
+
+static size_t merge_short(const infc_tokenizer *t, const uint8_t *part, size_t size, uint32_t *ids) {
+    return merge_short_of(0, t, part, size, ids);
+}
+
+static size_t merge_short_spm(const infc_tokenizer *t, const uint8_t *part, size_t size, uint32_t *ids) {
+    return merge_short_of(1, t, part, size, ids);
 }
 
 // Pairs waiting to be merged, rank << 32 | position of the left symbol: the least is the next merge.
@@ -120,24 +142,39 @@ typedef struct symbol {
 
 static void pair_up(const infc_tokenizer *t, symbol *s, uint32_t at, heap *h) {
     s[at].rank = s[at].next == NONE ? NO_MERGE : rank_of(t, s[at].id, s[s[at].next].id);
-    if (s[at].rank != NO_MERGE) heap_push(h, (uint64_t)s[at].rank << 32 | at);
+    if (s[at].rank != NO_MERGE) heap_push(h, (uint64_t)priority_of(1, t, s[at].rank) << 32 | at);
 }
 
-// Room: s (size), h.items (2 * size): a merge takes one pair from the heap and adds at most two.
-static void merge_in(const infc_tokenizer *t, const uint8_t *part, size_t size, symbol *s, heap h, infc_ids *out) {
-    uint32_t n = 0;
-    for (size_t i = 0; i < size; i++) {
-        uint32_t id = t->byte_ids[part[i]];
-        if (id == NONE) continue;
-        s[n] = (symbol){id, NO_MERGE, n ? n - 1 : NONE, n + 1};
-        n++;
+static uint32_t add_symbol(symbol *s, uint32_t n, uint32_t id) {
+    s[n] = (symbol){id, NO_MERGE, n ? n - 1 : NONE, n + 1};
+    return n + 1;
+}
+
+// Symbols of a part, with a space before it if lead; returns how many, at most size + lead.
+static uint32_t begin_symbols(const infc_tokenizer *t, const uint8_t *part, size_t size, int lead, symbol *s) {
+    uint32_t n = 0, ids[INFC_CHAR_IDS];
+    if (lead) n = add_symbol(s, n, infc_space_id(t));
+    if (t->kind == INFC_TOK_SPM) {
+        for (size_t at = 0, some; at < size;) {
+            at += infc_char_symbols(t, part + at, size - at, ids, &some);
+            for (size_t i = 0; i < some; i++) n = add_symbol(s, n, ids[i]);
+        }
+        return n;
     }
+    for (size_t i = 0; i < size; i++)
+        if (t->byte_ids[part[i]] != NONE) n = add_symbol(s, n, t->byte_ids[part[i]]);
+    return n;
+}
+
+// Room: s (size + lead), h.items (2 * (size + lead)): a merge takes one pair from the heap and adds at most two.
+static void merge_in(const infc_tokenizer *t, const uint8_t *part, size_t size, int lead, symbol *s, heap h, infc_ids *out) {
+    const uint32_t n = begin_symbols(t, part, size, lead, s);
     if (n) s[n - 1].next = NONE;
     for (uint32_t i = 0; i < n; i++) pair_up(t, s, i, &h);
     while (h.n) {
         uint64_t item = heap_pop(&h);
-        uint32_t at = (uint32_t)item, rank = (uint32_t)(item >> 32);
-        if (s[at].rank != rank) continue;  // the pair has changed since
+        uint32_t at = (uint32_t)item, rank = s[at].rank;
+        if (rank == NO_MERGE || priority_of(1, t, rank) != item >> 32) continue;  // the pair has changed since
         uint32_t gone = s[at].next;
         s[at].id = made_by(t, rank);
         s[at].next = s[gone].next;
@@ -149,17 +186,18 @@ static void merge_in(const infc_tokenizer *t, const uint8_t *part, size_t size, 
     for (uint32_t i = 0; i < n; i = s[i].next) infc_ids_put(out, s[i].id);
 }
 
-__attribute__((noinline)) static void merge_middle(const infc_tokenizer *t, const uint8_t *part, size_t size, infc_ids *out) {
+__attribute__((noinline)) static void merge_middle(const infc_tokenizer *t, const uint8_t *part, size_t size, int lead, infc_ids *out) {
     symbol s[MIDDLE];
     uint64_t items[2 * MIDDLE];
-    merge_in(t, part, size, s, (heap){items, 0}, out);
+    merge_in(t, part, size, lead, s, (heap){items, 0}, out);
 }
 
-static int merge_long(const infc_tokenizer *t, const uint8_t *part, size_t size, infc_ids *out) {
-    if (size >= NONE) return INFC_ELIMIT;
-    symbol *s = malloc(size * sizeof *s);
-    uint64_t *items = malloc(2 * size * sizeof *items);
-    if (s && items) merge_in(t, part, size, s, (heap){items, 0}, out);
+static int merge_long(const infc_tokenizer *t, const uint8_t *part, size_t size, int lead, infc_ids *out) {
+    if (size >= NONE - 1) return INFC_ELIMIT;
+    const size_t room = size + (size_t)lead;
+    symbol *s = malloc(room * sizeof *s);
+    uint64_t *items = malloc(2 * room * sizeof *items);
+    if (s && items) merge_in(t, part, size, lead, s, (heap){items, 0}, out);
     const int error = s && items ? 0 : INFC_ENOMEM;
     free(s);
     free(items);
@@ -203,6 +241,15 @@ static void put_all(infc_ids *out, const uint32_t *ids, size_t n) {
     for (size_t i = 0; i < n; i++) infc_ids_put(out, ids[i]);
 }
 
+// As merge_parts, of a part that is merged from characters.
+static size_t merge_piece(const infc_tokenizer *t, const uint8_t *part, size_t size, uint32_t *ids) {
+    if (size <= INFC_WORD_SHORT) {
+        ids[0] = infc_word_find(&t->words, infc_word_key_at_end(part, size), 1);
+        if (ids[0] < t->vocab_size) return 1;
+    }
+    return merge_short_spm(t, part, size, ids);
+}
+
 // A word of up to INFC_CACHE_WORD bytes, or a part of one: they are kept apart, for a whole word may be a token that no merge makes.
 static void merge_cached(const infc_tokenizer *t, infc_merge_cache *c, const uint8_t *word, size_t size, size_t readable, int part,
                          infc_ids *out) {
@@ -229,7 +276,7 @@ static void merge_cached(const infc_tokenizer *t, infc_merge_cache *c, const uin
         return;
     }
     uint32_t ids[SHORT];
-    const size_t n = merge_parts(t, word, size, part, ids);
+    const size_t n = t->kind == INFC_TOK_SPM ? merge_piece(t, word, size, ids) : merge_parts(t, word, size, part, ids);
     put_all(out, ids, n);
     if (n > INFC_CACHE_IDS) return;
     c->tags[slot] = tag;
@@ -262,8 +309,30 @@ int infc_merge_word(const infc_tokenizer *t, infc_merge_cache *cache, const uint
         if (n <= UNCACHED) put_all(out, ids, merge_parts(t, word + at, n, 1, ids));
         else if (n <= INFC_CACHE_WORD) merge_cached(t, cache, word + at, n, readable - at, 1, out);
         else if (n <= SHORT) put_all(out, ids, merge_short(t, word + at, n, ids));
-        else if (n <= MIDDLE) merge_middle(t, word + at, n, out);
-        else error = merge_long(t, word + at, n, out);
+        else if (n <= MIDDLE) merge_middle(t, word + at, n, 0, out);
+        else error = merge_long(t, word + at, n, 0, out);
     }
     return error;
+}
+
+int infc_merge_part(const infc_tokenizer *t, infc_merge_cache *cache, const uint8_t *part, size_t size, size_t readable, int lead,
+                    infc_ids *out) {
+    uint32_t ids[SHORT];
+    uint8_t led[SHORT];
+    if (lead && size < SHORT) {
+        led[0] = ' ';
+        memcpy(led + 1, part, size);
+        part = led;
+        readable = ++size;
+        lead = 0;
+    }
+    if (lead || size > SHORT) {
+        if (size + (size_t)lead > MIDDLE) return merge_long(t, part, size, lead, out);
+        merge_middle(t, part, size, lead, out);
+    } else if (size <= UNCACHED || size > INFC_CACHE_WORD) {
+        put_all(out, ids, merge_piece(t, part, size, ids));
+    } else {
+        merge_cached(t, cache, part, size, readable, 1, out);
+    }
+    return 0;
 }

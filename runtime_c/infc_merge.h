@@ -25,4 +25,9 @@ typedef struct infc_merge_cache {
 // Appends the tokens of a word that infc_word_find does not know. readable: bytes of text from the word's first on, at least size.
 // 0, INFC_ENOMEM, INFC_ELIMIT.
 int infc_merge_word(const infc_tokenizer *t, infc_merge_cache *cache, const uint8_t *word, size_t size, size_t readable, infc_ids *out);
+
+// Appends the tokens of a part of a text that is merged from characters: nothing in it merges with what is outside. lead: a space comes
+// first that is not in the text. readable as above. 0, INFC_ENOMEM, INFC_ELIMIT.
+int infc_merge_part(const infc_tokenizer *t, infc_merge_cache *cache, const uint8_t *part, size_t size, size_t readable, int lead,
+                    infc_ids *out);
 #endif

@@ -92,7 +92,7 @@ static int check_messages(const infc_message *messages, int32_t n) {
 
 static int refuse_message(const infc_message *messages, int32_t n, int32_t bad) {
     if (bad < n && messages[bad].size)
-        return infc_fail(INFC_EINPUT, "the chat template has no place for message %d of role \"%s\" there", bad, messages[bad].role);
+        return infc_fail(INFC_EINPUT, "the chat template has no place for message %d of role \"%s\" there, or treats its words in a way that is not compiled", bad, messages[bad].role);
     if (bad < n) return infc_fail(INFC_EINPUT, "the chat template has no place for the empty message %d of role \"%s\"", bad, messages[bad].role);
     return infc_fail(INFC_EINPUT, "the chat template cannot end after %d messages", n);
 }

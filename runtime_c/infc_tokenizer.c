@@ -4,16 +4,17 @@
 #include <string.h>
 
 #include "infc_merge.h"
+#include "infc_pieces.h"
 #include "infc_program.h"
 
 // The layout of compiler/tokenizer/section.py.
-enum { VERSION = 2, N_HEADER = 12, PREFIX = 16, FLAG_ADD_BOS = 1, TOKEN_SPECIAL = 1, TOKEN_EOG = 2 };
-enum { H_VOCAB_SIZE, H_N_MERGES, H_FLAGS, H_BOS, H_EOS, H_EOT, H_N_CLASSES, H_N_STAGES, H_RESERVED, H_WORD_HOMES,
+enum { VERSION = 3, N_HEADER = 12, PREFIX = 16, FLAG_ADD_BOS = 1, FLAG_SPACE_PREFIX = 4 };
+enum { H_VOCAB_SIZE, H_N_MERGES, H_FLAGS, H_BOS, H_EOS, H_EOT, H_N_CLASSES, H_N_STAGES, H_KIND, H_WORD_HOMES,
        H_SHORT_HOMES, H_LONGEST_WORD };
 enum {
     T_TOKEN_OFFSETS, T_TOKEN_BYTES, T_TOKEN_FLAGS, T_BYTE_IDS, T_MERGE_SLOTS, T_MERGE_IDS, T_WORD_SLOTS, T_CLASS_STAGE1,
     T_CLASS_STAGE2, T_SPLIT_STATES, T_SPLIT_ROWS, T_ADDED_ALL, T_ADDED_USER,
-    T_SHORT_SLOTS, T_JOINS, T_SCAN, N_TABLES
+    T_SHORT_SLOTS, T_JOINS, T_CHAR_IDS, T_PRIORITIES, T_SCAN, N_TABLES
 };
 
 #define NONE UINT32_MAX
@@ -56,6 +57,53 @@ static int open_added(infc_added *a, table s, uint32_t vocab_size) {
     return 0;
 }
 
+static int ids_ok(const uint32_t *ids, size_t n, uint32_t vocab_size, int may_lack) {
+    for (size_t i = 0; i < n; i++)
+        if (ids[i] >= vocab_size && !(may_lack && ids[i] == NONE)) return 0;
+    return 1;
+}
+
+// Tables that both kinds of merging have.
+static int open_merges(infc_tokenizer *t, const uint32_t *h, const table *s) {
+    const size_t merge_slots = s[T_MERGE_SLOTS].size / 8, short_slots = s[T_SHORT_SLOTS].size / SLOT;
+    if (s[T_BYTE_IDS].size != 1024 || s[T_MERGE_IDS].size != (size_t)h[H_N_MERGES] * 4 || s[T_MERGE_SLOTS].size % 8 || merge_slots == 0 ||
+        merge_slots >= NONE || short_slots * SLOT != s[T_SHORT_SLOTS].size || short_slots >= NONE || h[H_SHORT_HOMES] >= short_slots ||
+        s[T_JOINS].size != 256 * 32)
+        return INFC_EFILE;
+    t->n_merges = h[H_N_MERGES];
+    t->n_merge_slots = (uint32_t)merge_slots;
+    t->byte_ids = (const uint32_t *)(const void *)s[T_BYTE_IDS].at;
+    t->merge_slots = (const uint64_t *)(const void *)s[T_MERGE_SLOTS].at;
+    t->merge_ids = (const uint32_t *)(const void *)s[T_MERGE_IDS].at;
+    t->words.slots = (const infc_word_slot *)(const void *)s[T_SHORT_SLOTS].at;
+    t->words.n_homes = h[H_SHORT_HOMES];
+    t->joins = s[T_JOINS].at;
+    // The search walks forward until an empty slot.
+    if (t->words.slots[short_slots - 1].high >> 32 != 0) return INFC_EFILE;
+    return ids_ok(t->byte_ids, 256, t->vocab_size, t->kind == INFC_TOK_BPE) ? 0 : INFC_EFILE;
+}
+
+static int open_bpe(infc_tokenizer *t, const uint32_t *h, const table *s) {
+    const size_t word_slots = s[T_WORD_SLOTS].size / 4;
+    if (s[T_WORD_SLOTS].size % 4 || word_slots >= NONE || h[H_WORD_HOMES] >= word_slots) return INFC_EFILE;
+    t->word_homes = h[H_WORD_HOMES];
+    t->n_word_slots = (uint32_t)word_slots;
+    t->word_slots = (const uint32_t *)(const void *)s[T_WORD_SLOTS].at;
+    t->longest_word = h[H_LONGEST_WORD];
+    if (t->word_slots[word_slots - 1] != NONE || infc_scan_open(&t->scan, s[T_SCAN].at, s[T_SCAN].size)) return INFC_EFILE;
+    return infc_pretok_open(&t->pretok, h[H_N_CLASSES], h[H_N_STAGES], (const uint32_t *)(const void *)s[T_SPLIT_STATES].at,
+                            s[T_SPLIT_STATES].size, (const uint16_t *)(const void *)s[T_CLASS_STAGE1].at, s[T_CLASS_STAGE1].size,
+                            s[T_CLASS_STAGE2].at, s[T_CLASS_STAGE2].size, (const uint16_t *)(const void *)s[T_SPLIT_ROWS].at,
+                            s[T_SPLIT_ROWS].size);
+}
+
+static int open_spm(infc_tokenizer *t, const uint32_t *h, const table *s) {
+    if (s[T_CHAR_IDS].size != 512 || (s[T_PRIORITIES].size && s[T_PRIORITIES].size != (size_t)h[H_N_MERGES] * 4)) return INFC_EFILE;
+    t->char_ids = (const uint32_t *)(const void *)s[T_CHAR_IDS].at;
+    t->priorities = s[T_PRIORITIES].size ? (const uint32_t *)(const void *)s[T_PRIORITIES].at : NULL;
+    return ids_ok(t->char_ids, 128, t->vocab_size, 1) ? 0 : INFC_EFILE;
+}
+
 int infc_tokenizer_open(const uint8_t *section, size_t size, infc_tokenizer *t) {
     uint32_t prefix[2], h[N_HEADER];
     uint64_t directory[N_TABLES][2];
@@ -73,46 +121,24 @@ int infc_tokenizer_open(const uint8_t *section, size_t size, infc_tokenizer *t) 
         s[i] = (table){section + offset, (size_t)bytes};
     }
     uint32_t n = h[H_VOCAB_SIZE];
-    size_t merge_slots = s[T_MERGE_SLOTS].size / 8, word_slots = s[T_WORD_SLOTS].size / 4, short_slots = s[T_SHORT_SLOTS].size / SLOT;
     if (n == 0 || n > MAX_VOCAB || s[T_TOKEN_OFFSETS].size != ((size_t)n + 1) * 4 || s[T_TOKEN_FLAGS].size != n ||
-        s[T_TOKEN_BYTES].size >= NONE || s[T_BYTE_IDS].size != 1024 || s[T_MERGE_IDS].size != (size_t)h[H_N_MERGES] * 4 ||
-        s[T_MERGE_SLOTS].size % 8 || s[T_WORD_SLOTS].size % 4 || merge_slots == 0 || merge_slots >= NONE ||
-        word_slots >= NONE || h[H_WORD_HOMES] >= word_slots || short_slots * SLOT != s[T_SHORT_SLOTS].size || short_slots >= NONE ||
-        h[H_SHORT_HOMES] >= short_slots || s[T_JOINS].size != 256 * 32)
+        s[T_TOKEN_BYTES].size >= NONE || h[H_KIND] > INFC_TOK_SPM)
         return INFC_EFILE;
     for (int i = H_BOS; i <= H_EOT; i++)
         if (h[i] != NONE && h[i] >= n) return INFC_EFILE;
     t->vocab_size = n;
-    t->n_merges = h[H_N_MERGES];
-    t->word_homes = h[H_WORD_HOMES];
-    t->n_merge_slots = (uint32_t)merge_slots;
-    t->n_word_slots = (uint32_t)word_slots;
+    t->kind = h[H_KIND];
     t->bos = id_or_none(h[H_BOS]);
     t->eos = id_or_none(h[H_EOS]);
     t->eot = id_or_none(h[H_EOT]);
     t->add_bos = (h[H_FLAGS] & FLAG_ADD_BOS) != 0;
+    t->space_prefix = (h[H_FLAGS] & FLAG_SPACE_PREFIX) != 0;
     t->n_token_bytes = (uint32_t)s[T_TOKEN_BYTES].size;
     t->token_offsets = (const uint32_t *)(const void *)s[T_TOKEN_OFFSETS].at;
     t->token_bytes = s[T_TOKEN_BYTES].at;
     t->token_flags = s[T_TOKEN_FLAGS].at;
-    t->byte_ids = (const uint32_t *)(const void *)s[T_BYTE_IDS].at;
-    t->merge_slots = (const uint64_t *)(const void *)s[T_MERGE_SLOTS].at;
-    t->merge_ids = (const uint32_t *)(const void *)s[T_MERGE_IDS].at;
-    t->word_slots = (const uint32_t *)(const void *)s[T_WORD_SLOTS].at;
-    t->longest_word = h[H_LONGEST_WORD];
-    t->words.slots = (const infc_word_slot *)(const void *)s[T_SHORT_SLOTS].at;
-    t->words.n_homes = h[H_SHORT_HOMES];
-    t->joins = s[T_JOINS].at;
-    // The searches walk forward until an empty slot.
-    if (t->word_slots[word_slots - 1] != NONE || t->words.slots[short_slots - 1].high >> 32 != 0) return INFC_EFILE;
-    for (int b = 0; b < 256; b++)
-        if (t->byte_ids[b] != NONE && t->byte_ids[b] >= n) return INFC_EFILE;
-    if (open_added(&t->added_all, s[T_ADDED_ALL], n) || open_added(&t->added_user, s[T_ADDED_USER], n)) return INFC_EFILE;
-    if (infc_scan_open(&t->scan, s[T_SCAN].at, s[T_SCAN].size)) return INFC_EFILE;
-    return infc_pretok_open(&t->pretok, h[H_N_CLASSES], h[H_N_STAGES], (const uint32_t *)(const void *)s[T_SPLIT_STATES].at,
-                            s[T_SPLIT_STATES].size, (const uint16_t *)(const void *)s[T_CLASS_STAGE1].at, s[T_CLASS_STAGE1].size,
-                            s[T_CLASS_STAGE2].at, s[T_CLASS_STAGE2].size, (const uint16_t *)(const void *)s[T_SPLIT_ROWS].at,
-                            s[T_SPLIT_ROWS].size);
+    if (open_added(&t->added_all, s[T_ADDED_ALL], n) || open_added(&t->added_user, s[T_ADDED_USER], n) || open_merges(t, h, s)) return INFC_EFILE;
+    return t->kind == INFC_TOK_SPM ? open_spm(t, h, s) : open_bpe(t, h, s);
 }
 
 const uint8_t *infc_tok_bytes(const infc_tokenizer *t, int32_t id, size_t *size) {
@@ -207,17 +233,34 @@ void infc_tok_use_cpu(infc_tokenizer *t, uint32_t features) {
     if (features & INFC_CPU_AVX512) t->isa = INFC_SCAN_AVX512;
 }
 
+static int is_space(uint8_t c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
+
+size_t infc_tok_skip(const infc_tokenizer *t, int32_t id, const uint8_t *text, size_t at, size_t size) {
+    if (id < 0 || (uint32_t)id >= t->vocab_size || !(t->token_flags[id] & INFC_TOKEN_RSTRIP)) return at;
+    while (at < size && is_space(text[at])) at++;
+    return at;
+}
+
 int infc_tok_encode(const infc_tokenizer *t, const uint8_t *text, size_t size, uint32_t flags, infc_ids *out) {
     if (flags & INFC_TOKENIZE_BOS && t->add_bos && t->bos != INFC_TOKEN_NONE) infc_ids_put(out, (uint32_t)t->bos);
     size_t at = 0, begin = 0, end = 0;
+    int first = 1;           // nothing but added tokens so far, or since the last one
     infc_merge_cache cache;  // on the stack: nothing to share between threads, nothing to free
     cache.ready = 0;
     while (at < size) {
         int32_t id = infc_tok_find_added(t, (flags & INFC_TOKENIZE_SPECIAL) != 0, text, at, size, &begin, &end);
         if (id == INFC_TOKEN_NONE) begin = end = size;
-        int error = encode_plain(t, text + at, begin - at, &cache, out);
-        if (error) return error;
-        if (id != INFC_TOKEN_NONE) infc_ids_put(out, (uint32_t)id);
+        if (begin > at) {
+            int error = t->kind == INFC_TOK_SPM ? infc_pieces_encode(t, text + at, begin - at, t->space_prefix && first, &cache, out)
+                                                : encode_plain(t, text + at, begin - at, &cache, out);
+            if (error) return error;
+            first = 0;
+        }
+        if (id != INFC_TOKEN_NONE) {
+            infc_ids_put(out, (uint32_t)id);
+            end = infc_tok_skip(t, id, text, end, size);
+            first = 1;
+        }
         at = end;
     }
     return 0;
@@ -234,16 +277,27 @@ int infc_tok_tokenize(const infc_tokenizer *t, const uint8_t *text, size_t size,
 
 int infc_tok_is_eog(const infc_tokenizer *t, int32_t id) {
     if (id < 0 || (uint32_t)id >= t->vocab_size) return INFC_EINPUT;
-    return (t->token_flags[id] & TOKEN_EOG) != 0;
+    return (t->token_flags[id] & INFC_TOKEN_EOG) != 0;
 }
 
 int infc_tok_detokenize(const infc_tokenizer *t, const int32_t *ids, size_t n, int special, uint8_t *out, size_t cap) {
     size_t written = 0;
+    int put = t->space_prefix;  // a space was put before the text that comes now
     for (size_t i = 0; i < n; i++) {
         size_t size;
         const uint8_t *bytes = infc_tok_bytes(t, ids[i], &size);
         if (!bytes) return INFC_EINPUT;
-        if (!special && t->token_flags[ids[i]] & TOKEN_SPECIAL) continue;
+        const uint8_t flags = t->token_flags[ids[i]];
+        if (flags & INFC_TOKEN_SPECIAL && !special) {
+            put = t->space_prefix;
+            continue;
+        }
+        if (flags & (INFC_TOKEN_SPECIAL | INFC_TOKEN_USER)) {
+            put = t->space_prefix;
+        } else if (put) {
+            put = 0;
+            if (size && bytes[0] == ' ') bytes++, size--;
+        }
         if (written < cap && size) memcpy(out + written, bytes, size < cap - written ? size : cap - written);
         written += size;
     }
@@ -276,7 +330,7 @@ int infc_tok_decode(const infc_tokenizer *t, infc_decoder *d, int32_t id, int sp
     if (id >= 0) {
         bytes = infc_tok_bytes(t, id, &size);
         if (!bytes) return INFC_EINPUT;
-        if (!special && t->token_flags[id] & TOKEN_SPECIAL) return 0;
+        if (!special && t->token_flags[id] & INFC_TOKEN_SPECIAL) return 0;
     }
     if (held > cap || size > cap - held || held + size > INT_MAX) return INFC_ELIMIT;
     if (held) memcpy(out, d->pending, held);

@@ -1,7 +1,9 @@
-// infc_tokenizer.h: byte-level byte-pair encoding over the TOKENIZER section of the blob (compiler/tokenizer/section.py).
+// infc_tokenizer.h: text to tokens and back over the TOKENIZER section of the blob (compiler/tokenizer/section.py).
 //
-// Text is any bytes, NUL and invalid UTF-8 included; tokens decode to exactly those bytes. The one exception is a byte that the
-// vocabulary has no token for (SmolLM2 lacks 21 that never occur in common text): it is dropped, as HF `tokenizers` does.
+// Two kinds: byte-level byte-pair encoding of words that automata cut, and SentencePiece's, which merges from characters.
+// Text is any bytes, NUL and invalid UTF-8 included; tokens decode to exactly those bytes. Exceptions: a byte that a byte-level
+// vocabulary has no token for (SmolLM2 lacks 21 that never occur in common text) is dropped, as HF `tokenizers` does; to SentencePiece
+// the mark U+2581 is a space; white space after a token that swallows it (Phi-3's) is gone.
 // An infc_tokenizer is pointers into the section, which must outlive it; it is never written after open, so threads may share it.
 #ifndef INFC_TOKENIZER_H
 #define INFC_TOKENIZER_H
@@ -13,7 +15,8 @@
 #include "infc_scan.h"
 #include "infc_words.h"
 
-enum { INFC_TOKEN_NONE = -1 };
+enum { INFC_TOKEN_NONE = -1, INFC_TOKEN_SPECIAL = 1, INFC_TOKEN_EOG = 2, INFC_TOKEN_RSTRIP = 4, INFC_TOKEN_USER = 8 };
+enum { INFC_TOK_BPE, INFC_TOK_SPM };
 
 // Added tokens, found in raw text by an automaton over bytes (compiler/tokenizer/added.py).
 typedef struct infc_added {
@@ -28,12 +31,16 @@ typedef struct infc_added {
 typedef struct infc_tokenizer {
     uint32_t vocab_size, n_merges, n_merge_slots, word_homes, n_word_slots, longest_word;
     int32_t bos, eos, eot;  // INFC_TOKEN_NONE if the model has none
+    uint32_t kind;          // INFC_TOK_*
     int add_bos;
+    int space_prefix;  // a space is put before text at the start and after an added token
     uint32_t n_token_bytes;
     const uint32_t *token_offsets;  // (vocab_size + 1) into token_bytes
     const uint8_t *token_bytes;
-    const uint8_t *token_flags;   // (vocab_size) bit 0: special, bit 1: ends a generation
+    const uint8_t *token_flags;   // (vocab_size) INFC_TOKEN_SPECIAL, _EOG: ends a generation, _RSTRIP: swallows white space after it, _USER: added
     const uint32_t *byte_ids;     // (256) or ~0
+    const uint32_t *char_ids;     // SPM: (128) tokens of ASCII characters or ~0
+    const uint32_t *priorities;   // SPM: (n_merges) order of a rank's merge; NULL: the ranks themselves
     const uint64_t *merge_slots;  // (n_merge_slots) left << 44 | right << 24 | rank
     const uint32_t *merge_ids;    // (n_merges) what a merge makes
     const uint32_t *word_slots;   // (n_word_slots) tokens of over 12 bytes by hash of their bytes
@@ -68,6 +75,9 @@ void infc_tok_use_cpu(infc_tokenizer *t, uint32_t features);
 // over 512 bytes hold together, 32 bytes for each of those, until they are merged.
 int infc_tok_encode(const infc_tokenizer *t, const uint8_t *text, size_t size, uint32_t flags, infc_ids *out);
 
+// Where text[at, size) begins for the tokenizer if token id stands before it: after the white space that the token swallows.
+size_t infc_tok_skip(const infc_tokenizer *t, int32_t id, const uint8_t *text, size_t at, size_t size);
+
 // The next added token in text[from, size): its id and *begin, *end; INFC_TOKEN_NONE if there is none. special: 1 to look for
 // special tokens too, 0 for user-defined ones only.
 int32_t infc_tok_find_added(const infc_tokenizer *t, int special, const uint8_t *text, size_t from, size_t size, size_t *begin,
@@ -76,7 +86,8 @@ int32_t infc_tok_find_added(const infc_tokenizer *t, int special, const uint8_t 
 // The bytes of a token, *size of them; NULL if id is no token.
 const uint8_t *infc_tok_bytes(const infc_tokenizer *t, int32_t id, size_t *size);
 
-// As infc_tokenize, infc_detokenize, infc_decode, infc_is_eog of infc.h, over a tokenizer; negative INFC_E* on failure.
+// As infc_tokenize, infc_detokenize, infc_decode, infc_is_eog of infc.h, over a tokenizer; negative INFC_E* on failure. With space_prefix,
+// detokenizing drops the space that was put before text; decoding, which may begin in the middle of a text, does not.
 int infc_tok_tokenize(const infc_tokenizer *t, const uint8_t *text, size_t size, uint32_t flags, int32_t *ids, size_t cap);
 int infc_tok_detokenize(const infc_tokenizer *t, const int32_t *ids, size_t n, int special, uint8_t *out, size_t cap);
 int infc_tok_decode(const infc_tokenizer *t, infc_decoder *d, int32_t id, int special, uint8_t *out, size_t cap);

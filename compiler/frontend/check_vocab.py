@@ -21,12 +21,16 @@ _IDS += ("prefix", "suffix", "middle", "fim_pre", "fim_suf", "fim_mid", "fim_pad
 def check(model: ModelFile, arch: str, limits: Limits, warnings: list[str]) -> None:
     """Raise InputError G67 to G77 or G87 for the first key that is wrong."""
     keys = Keys(model, arch)
-    pre = _check_kind(keys)
+    kind, pre = _check_kind(keys)
     tokens = _check_tokens(keys, limits)
     _check_arrays(keys, tokens)
-    _check_bytes(keys, tokens, warnings)
-    _check_merges(keys, tokens)
-    _check_special(keys, len(tokens), pre)
+    if kind == "gpt2":
+        _check_bytes(keys, tokens, warnings)
+    if kind in ("gpt2", "gemma4"):
+        _check_merges(keys, tokens)
+    elif kind == "llama" and not keys.has(_P + "scores"):
+        raise InputError("G68", "the tokenizer needs scores and has none", f"key {_P}scores")
+    _check_special(keys, len(tokens), kind, pre)
     if keys.has("tokenizer.chat_template"):
         n = len(keys.string("tokenizer.chat_template").encode())
         if n > limits.template_bytes:
@@ -37,19 +41,20 @@ def check(model: ModelFile, arch: str, limits: Limits, warnings: list[str]) -> N
             )
 
 
-def _check_kind(keys: Keys) -> str:
-    """The pre-tokenizer's name. One that is unknown would split text wrongly without a sign, so it is refused."""
-    kind = keys.string(_P + "model")
-    if kind != "gpt2":
-        raise InputError("G76", f"tokenizer {kind!r} is not supported (gpt2, byte-level BPE, is)", f"key {_P}model")
-    pre = keys.string(_P + "pre", "")
-    from infc.tokenizer import PRETOKENIZERS  # here, as inspecting a file's layout must not load the tokenizer compiler
+def _check_kind(keys: Keys) -> tuple[str, str]:
+    """The tokenizer's model and its pre-tokenizer's name. One that is unknown would split text wrongly without a sign, so it is refused."""
+    from infc.tokenizer import MODELS, patterns  # here, as inspecting a file's layout must not load the tokenizer compiler
 
-    if pre not in PRETOKENIZERS:
-        names = ", ".join(sorted(PRETOKENIZERS))
-        what = f"pre-tokenizer {pre!r} is not supported" if pre else "no pre-tokenizer is named"
-        raise InputError("G76", f"{what} (supported: {names})", f"key {_P}pre")
-    return pre
+    kind = keys.string(_P + "model")
+    if kind not in MODELS:
+        raise InputError("G76", f"tokenizer {kind[:40]!r} is not supported (supported: {', '.join(MODELS)})", f"key {_P}model")
+    pre = keys.string(_P + "pre", "")
+    if kind != "gpt2":  # the others cut text in one way
+        return kind, pre
+    if pre not in patterns.PRETOKENIZERS:
+        what = f"pre-tokenizer {pre[:40]!r} is not supported" if pre else "no pre-tokenizer is named"
+        raise InputError("G76", f"{what} (supported: {patterns.known()})", f"key {_P}pre")
+    return kind, pre
 
 
 def _check_tokens(keys: Keys, limits: Limits) -> dict[str, int]:
@@ -122,11 +127,13 @@ def _check_merges(keys: Keys, tokens: dict[str, int]) -> None:
             raise InputError("G74", f"merge {i} has a part or a result that is no token: {merge[:40]!r}", f"key {key}")
 
 
-def _check_special(keys: Keys, n_tokens: int, pre: str) -> None:
+def _check_special(keys: Keys, n_tokens: int, kind: str, pre: str) -> None:
     for name in _IDS:
         key = f"{_P}{name}_token_id"
         if keys.has(key):
             keys.u32(key, "G72", 0, n_tokens - 1)
+    if kind != "gpt2":
+        return  # these have begin tokens of their own where none is named
     # llama.cpp adds a begin token for llama-bpe unless told otherwise
     for name, default in (("bos", pre == "llama-bpe"), ("eos", False)):
         if keys.boolean(f"{_P}add_{name}_token", default) and not keys.has(f"{_P}{name}_token_id"):

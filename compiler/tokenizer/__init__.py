@@ -1,7 +1,7 @@
 """Tokenizers and chat templates, compiled to the tables that ``runtime_c/infc_tokenizer.c`` and ``infc_chat.c`` walk."""
 
 from infc.tokenizer.chat import ChatReduction, reduce_chat
-from infc.tokenizer.compile import compile_tokenizer
-from infc.tokenizer.pretokenizers import PRETOKENIZERS
+from infc.tokenizer.compile import MODELS, compile_tokenizer
+from infc.tokenizer.patterns import PRETOKENIZERS
 
-__all__ = ["PRETOKENIZERS", "ChatReduction", "compile_tokenizer", "reduce_chat"]
+__all__ = ["MODELS", "PRETOKENIZERS", "ChatReduction", "compile_tokenizer", "reduce_chat"]

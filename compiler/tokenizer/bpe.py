@@ -74,14 +74,14 @@ def _probe(hashes: np.ndarray, n_homes: int) -> tuple[np.ndarray, np.ndarray, in
     return order, slots, max(n_homes, last + 1) + 1  # the last slot stays empty and ends every search
 
 
-def merge_table(pairs: np.ndarray) -> np.ndarray:
-    """uint64 slots of a cuckoo hash table pair -> rank. A pair given twice has its last rank, as in HF.
+def merge_table(pairs: np.ndarray, ranks: np.ndarray) -> np.ndarray:
+    """uint64 slots of a cuckoo hash table pair -> rank (uint32, one a pair). A pair given twice has its last rank, as in HF.
 
     A pair lies in one of two slots, so that a lookup is two loads and no branch: a probe loop would be mispredicted at most symbols.
     InputError G79 if the pairs resist.
     """
     unique, first = np.unique(pairs[::-1], return_index=True)
-    items = unique << np.uint64(24) | (len(pairs) - 1 - first).astype(np.uint64)
+    items = unique << np.uint64(24) | ranks[::-1][first].astype(np.uint64)
     n_slots = 2 * len(unique) + len(unique) // 4 + 1
     for _ in range(24):
         homes = [((unique * m >> np.uint64(32)) * np.uint64(n_slots) >> np.uint64(32)).tolist() for m in (_FIBONACCI, _SECOND)]

@@ -6,6 +6,9 @@ default system prompts, system text folded into the first user turn, and every p
 off renderings of short conversations with marker words for contents, and then must predict, character for character,
 renderings it was not made from. A transition that the template refuses, or that the table cannot predict, is left out, and the
 program refuses such a conversation; if a transition that every chat needs is among them, the template cannot be reduced.
+
+Words that a template looks for in contents become rules of a role: ``</think>`` cuts what a model thought from an earlier answer,
+where the template does that; a content with another such word is refused, not rendered wrongly.
 """
 
 from __future__ import annotations
@@ -19,16 +22,17 @@ from typing import Any
 
 from infc.errors import InputError
 from infc.limits import Limits
-from infc.tokenizer.chat_render import Conversation, Refused, render_all
+from infc.tokenizer.chat_render import DATE, TODAY, Conversation, Refused, render_all
 
 ROLES = ("system", "user", "assistant")
 START, END, GENERATE = "start", "end", "generate"
 BEFORE = (*ROLES, START)
 AFTER = (*ROLES, END, GENERATE)
-STRIP_LEFT, STRIP_RIGHT, NOT_EMPTY = 1, 2, 4
+STRIP_LEFT, STRIP_RIGHT, NOT_EMPTY, STRIP_NEWLINES = 1, 2, 4, 8
+REFUSE = 16  # of a rule: a content with the word; without it, the content begins after the word's last occurrence
 
 MAGIC = b"INFCCHT1"
-_VERSION = 1
+_VERSION = 2
 _ABSENT = 0xFFFFFFFF
 _KEY = "tokenizer.chat_template"
 
@@ -45,7 +49,8 @@ _OPTIONAL = (
     (("system", "system"),), (("user", "system"),), (("assistant", "system"),),
 )  # fmt: skip
 _MAX_LITERALS = 256
-_PAD_LEFT, _PAD_RIGHT = " \n", "\n "
+_MAX_RULES = 24
+_PAD_LEFT, _PAD_RIGHT = "\n \n", "\n "
 
 Transition = tuple[str, str]
 
@@ -55,12 +60,16 @@ class ChatReduction:
     """A reduced template, or the ``reason`` why there is none.
 
     ``glue``: text by transition (before, after), absent where the template has none. ``strip``: flags by role (STRIP_LEFT,
-    STRIP_RIGHT: white space at that end of a content is removed; NOT_EMPTY: an empty content is not supported).
+    STRIP_RIGHT: white space at that end of a content is removed; STRIP_NEWLINES: line ends at its left; NOT_EMPTY: an empty content
+    is not supported). ``rules``: (role, word) -> REFUSE, or the strip flags of what is left after a cut. ``note``: what a reader
+    should know of the reduction, as the date it writes.
     """
 
     glue: Mapping[Transition, str] = field(default_factory=dict)
     strip: Mapping[str, int] = field(default_factory=dict)
+    rules: Mapping[tuple[str, str], int] = field(default_factory=dict)
     reason: str = ""
+    note: str = ""
 
     def __bool__(self) -> bool:
         return not self.reason
@@ -70,40 +79,57 @@ class ChatReduction:
         out = []
         before = START
         for role, content in c.messages:
-            flags = self.strip.get(role, 0)
-            content = content.lstrip() if flags & STRIP_LEFT else content
-            content = content.rstrip() if flags & STRIP_RIGHT else content
-            if (before, role) not in self.glue or (not content and flags & NOT_EMPTY):
+            written = self.content(role, content)
+            if (before, role) not in self.glue or written is None:
                 return None
-            out += [self.glue[before, role], content]
+            out += [self.glue[before, role], written]
             before = role
         last = (before, GENERATE if c.generate else END)
         return "".join([*out, self.glue[last]]) if last in self.glue else None
 
-    def encode(self) -> bytes:
-        """The CHAT section: ``magic[8] | u32 version | u32 size | u32 strip[3] | u32 0 | (u32 offset, u32 size)[4][5] | text``.
+    def content(self, role: str, content: str) -> str | None:
+        """What is written of a content; None if it is not supported."""
+        flags = self.strip.get(role, 0)
+        for (whose, word), rule in self.rules.items():
+            if whose == role and not rule & REFUSE and word in content:
+                content, flags = content.rpartition(word)[2], flags & NOT_EMPTY | rule
+        if any(whose == role and rule & REFUSE and word in content for (whose, word), rule in self.rules.items()):
+            return None
+        content = content.lstrip() if flags & STRIP_LEFT else content.lstrip("\n") if flags & STRIP_NEWLINES else content
+        content = content.rstrip() if flags & STRIP_RIGHT else content
+        return None if not content and flags & NOT_EMPTY else content
 
-        Rows are BEFORE, columns AFTER; an absent transition has offset 2^32 - 1. Empty if there is no reduction.
+    def encode(self) -> bytes:
+        """The CHAT section: ``magic[8] | u32 version | u32 size | u32 strip[3] | u32 n_rules | (u32 offset, u32 size)[4][5] |
+        (u32 role, u32 flags, u32 offset, u32 size)[n_rules] | text``.
+
+        Rows are BEFORE, columns AFTER; an absent transition has offset 2^32 - 1. Rules that cut come first. Empty if there is no
+        reduction.
         """
         if not self:
             return b""
         text = b""
         cells = b""
-        base = 8 + 6 * 4 + 8 * len(BEFORE) * len(AFTER)
+        base = 8 + 6 * 4 + 8 * len(BEFORE) * len(AFTER) + 16 * len(self.rules)
         for cell in product(BEFORE, AFTER):
             piece = self.glue[cell].encode("utf-8") if cell in self.glue else b""
             cells += struct.pack("<II", base + len(text) if cell in self.glue else _ABSENT, len(piece))
             text += piece
+        for (role, word), rule in sorted(self.rules.items(), key=lambda item: item[1] & REFUSE):
+            piece = word.encode("utf-8")
+            cells += struct.pack("<4I", ROLES.index(role), rule, base + len(text), len(piece))
+            text += piece
         strip = [self.strip.get(role, 0) for role in ROLES]
-        return struct.pack("<8s6I", MAGIC, _VERSION, base + len(text), *strip, 0) + cells + text
+        return struct.pack("<8s6I", MAGIC, _VERSION, base + len(text), *strip, len(self.rules)) + cells + text
 
 
 def reduce_chat(
-    kv: Mapping[str, Any], bos_text: str | None = None, eos_text: str | None = None, limits: Limits | None = None
+    kv: Mapping[str, Any], bos_text: str | None = None, eos_text: str | None = None, limits: Limits | None = None, date: str = DATE
 ) -> ChatReduction:
     """The reduction of the file's chat template; one with a ``reason`` if there is no template or it has no reduction.
 
-    ``bos_text``, ``eos_text``: what ``bos_token`` and ``eos_token`` stand for, by default the texts of the file's tokens.
+    ``bos_text``, ``eos_text``: what ``bos_token`` and ``eos_token`` stand for, by default the texts of the file's tokens. ``date``
+    (YYYY-MM-DD): what a template that must write today's date writes; a compiled program is the same every day. The note says so.
     Takes bounded time and memory whatever the template does. InputError G87 if the template is larger than the limit.
     """
     template = kv.get(_KEY)
@@ -116,16 +142,23 @@ def reduce_chat(
         "bos_token": _token_text(kv, "bos") if bos_text is None else bos_text,
         "eos_token": _token_text(kv, "eos") if eos_text is None else eos_text,
     }
-    conversations = [*_short(), *_long(_literals(template))]
+    literals = _literals(template)
+    conversations = [*_short(), *_long(literals)]
     renders = render_all(template, names, conversations)
+    note = ""
+    if (isinstance(renders, list) and any(isinstance(r, Refused) and r.reason == TODAY for r in renders)) or (
+        isinstance(renders, Refused) and renders.reason == TODAY
+    ):
+        renders = render_all(template, names, conversations, date)
+        note = f"the chat template writes today's date: the program always writes {date}"
     if isinstance(renders, Refused):
         return ChatReduction(reason=f"the chat template cannot be reduced: {renders.reason}")
-    found = _reduce(dict(zip(conversations, renders, strict=True)))
+    found = _reduce(dict(zip(conversations, renders, strict=True)), literals)
     if isinstance(found, Refused):
         return ChatReduction(reason=f"the chat template cannot be reduced: {found.reason}")
     if any("\ud800" <= c <= "\udfff" for text in found.glue.values() for c in text):
         return ChatReduction(reason="the chat template cannot be reduced: it writes text that is not Unicode")
-    return found
+    return replace(found, note=note)
 
 
 def _token_text(kv: Mapping[str, Any], name: str) -> str:
@@ -177,12 +210,21 @@ def _long(literals: list[str]) -> list[Conversation]:
             roles = (*head, "user", "assistant", "user")
             out.append(Conversation(tuple((role, content) for role in roles), generate=True))
         out += [Conversation((("user", content), ("assistant", content)), False)]
+    turn = ("system", "user", "assistant", "user")
+    out += [Conversation(tuple((r, _PLAIN) for r in turn[from_:]), True) for from_ in (0, 1)]
+    for word in dict.fromkeys((*literals, _THOUGHT)):  # one role at a time
+        for role in ROLES:
+            for content in dict.fromkeys((f"aa{word}bb", f"\n {word}\n b \n", f"aa{word}\n\nbb", f"a{word}b{word}c", word)):
+                out += [Conversation(tuple((r, content if r == role else _PLAIN) for r in turn[from_:]), True) for from_ in (0, 1)]
     for role in ROLES:  # empty, one role at a time
         roles = ("system", "user", "assistant", "user") if role == "system" else ("user", "assistant", "user")
         for empty in ("", " \n"):
             out.append(Conversation(tuple((r, empty if r == role else f"some {r} text") for r in roles), True))
     return list(dict.fromkeys(out))
 
+
+_PLAIN = "Plain."
+_THOUGHT = "<think>\nI see.\n</think>\n\nYes."
 
 # ---- reading the table off the renderings ----------------------------------------------------------------------------------
 
@@ -205,11 +247,11 @@ def _split(c: Conversation, text: str) -> list[str] | None:
     return [*pieces, text]
 
 
-def _reduce(renders: _Renders) -> ChatReduction | Refused:
+def _reduce(renders: _Renders, literals: list[str]) -> ChatReduction | Refused:
     marked = [c for c in renders if c == _marked(tuple(role for role, _ in c.messages), c.generate)]
     table = ChatReduction(strip={role: _strip(role, renders) for role in ROLES})
     for group in (*_NEEDED, *_OPTIONAL):
-        wider = _learn(table, group, marked, renders)
+        wider = _learn(table, group, marked, renders, literals)
         if isinstance(wider, ChatReduction):
             table = wider
         elif group in _NEEDED:
@@ -217,7 +259,9 @@ def _reduce(renders: _Renders) -> ChatReduction | Refused:
     return table
 
 
-def _learn(table: ChatReduction, group: tuple[Transition, ...], marked: list[Conversation], renders: _Renders) -> ChatReduction | Refused:
+def _learn(
+    table: ChatReduction, group: tuple[Transition, ...], marked: list[Conversation], renders: _Renders, literals: list[str]
+) -> ChatReduction | Refused:
     """``table`` with the transitions of ``group``, if every rendering that it then covers agrees."""
     known = {*table.glue, *group}
     for c in marked:
@@ -229,23 +273,55 @@ def _learn(table: ChatReduction, group: tuple[Transition, ...], marked: list[Con
         pieces = _split(c, text)
         if pieces is None:
             return Refused("a message is left out, repeated or moved")
-        return _verified(replace(table, glue={**dict(zip(_transitions(c), pieces, strict=True)), **table.glue}), renders)
+        glue = {**dict(zip(_transitions(c), pieces, strict=True)), **table.glue}
+        return _verified(replace(table, glue=glue), renders, literals)
     return Refused("no conversation shows it")
 
 
-def _verified(table: ChatReduction, renders: _Renders) -> ChatReduction | Refused:
-    """``table``, with roles whose empty contents are irregular marked so; Refused if anything else disagrees."""
-    strip = dict(table.strip)
-    table = replace(table, strip=strip)
-    for c, text in renders.items():
-        if table.render(c) in (None, text):
-            continue
-        empty = [role for role, content in c.messages if not content.strip() and not strip[role] & NOT_EMPTY]
-        if not empty:
-            return text if isinstance(text, Refused) else Refused(_irregular(c))
-        for role in empty:
-            strip[role] |= NOT_EMPTY
+def _verified(table: ChatReduction, renders: _Renders, literals: list[str]) -> ChatReduction | Refused:
+    """``table``, with rules for words that the template looks for, and with roles whose empty contents are irregular marked so; Refused
+    if anything else disagrees."""
+    strip, rules = dict(table.strip), dict(table.rules)
+    table = replace(table, strip=strip, rules=rules)
+    while wrong := [c for c, text in renders.items() if table.render(c) not in (None, text)]:
+        known = len(rules), sum(strip.values())
+        for c in wrong:
+            if table.render(c) in (None, renders[c]):
+                continue  # by what was found since
+            empty = [role for role, content in c.messages if not content.strip() and not strip[role] & NOT_EMPTY]
+            rule = _rule(table, c, renders, literals) if len(rules) < _MAX_RULES else None
+            if rule is not None:
+                rules[rule[0]] = rule[1]
+            for role in empty if rule is None else ():
+                strip[role] |= NOT_EMPTY
+        if known == (len(rules), sum(strip.values())):
+            text = renders[wrong[0]]
+            return text if isinstance(text, Refused) else Refused(_irregular(wrong[0]))
     return table
+
+
+def _rule(table: ChatReduction, c: Conversation, renders: _Renders, literals: list[str]) -> tuple[tuple[str, str], int] | None:
+    """A rule for a word that stands in the contents of one role of ``c``, whose others are plain: a cut, if the template makes it at the
+    word wherever it stands in that role, or else a refusal. None if no word is the cause."""
+    plain = Conversation(tuple((r, _PLAIN) for r, _ in c.messages), c.generate)
+    roles = {r for r, content in c.messages if content != _PLAIN}
+    if len(roles) != 1 or table.render(plain) is None or table.render(plain) != renders.get(plain):
+        return None
+    (role,) = roles
+    theirs = [content for r, content in c.messages if r == role]
+    words = sorted((w for w in literals if len(w.strip()) > 2 and any(w in t for t in theirs)), key=len)
+    words = [w for w in words if (role, w) not in table.rules]
+    for word in reversed(words):
+        touched = [o for o in renders if any(r == role and word in t for r, t in o.messages) and not _elsewhere(o, role, word)]
+        for flags in (0, STRIP_NEWLINES, STRIP_LEFT, STRIP_LEFT | STRIP_RIGHT):
+            cut = replace(table, rules={**table.rules, (role, word): flags})
+            if len(touched) > 3 and all(cut.render(o) in (None, renders[o]) for o in touched):
+                return (role, word), flags
+    return ((role, words[0]), REFUSE) if words else None
+
+
+def _elsewhere(c: Conversation, role: str, word: str) -> bool:
+    return any(r != role and word in t for r, t in c.messages)
 
 
 def _irregular(c: Conversation) -> str:
@@ -260,8 +336,8 @@ def _strip(role: str, renders: _Renders) -> int:
     plain, wide = renders[_padded(role, "", "")], renders[padded]
     if isinstance(plain, Refused) or isinstance(wide, Refused):
         return 0
-    for flags in (0, STRIP_LEFT | STRIP_RIGHT, STRIP_LEFT, STRIP_RIGHT):
-        left = "" if flags & STRIP_LEFT else _PAD_LEFT
+    for flags in (0, STRIP_LEFT | STRIP_RIGHT, STRIP_LEFT, STRIP_RIGHT, STRIP_NEWLINES, STRIP_NEWLINES | STRIP_RIGHT):
+        left = "" if flags & STRIP_LEFT else _PAD_LEFT.lstrip("\n") if flags & STRIP_NEWLINES else _PAD_LEFT
         right = "" if flags & STRIP_RIGHT else _PAD_RIGHT
         content = next(c for r, c in padded.messages if r == role).strip()
         if wide == plain.replace(content, left + content + right):

@@ -2,12 +2,14 @@
 
 Started by ``chat_render.py`` with the request as JSON on stdin; the answer is JSON on stdout. The first thing it does is to
 give up memory, processor time, files and children: jinja2's sandbox stops attribute escapes, but not a large product.
-The environment is the one HF ``transformers`` renders templates in, without ``strftime_now``: today's date has no place in a
-compiled program, and templates that look whether it is there have a fixed date for when it is not.
+The environment is the one HF ``transformers`` renders templates in, without ``strftime_now`` at first: today's date has no place in
+a compiled program, and templates that look whether it is there have a fixed date for when it is not. For those that do not look,
+``strftime_now`` says the date of the request.
 """
 
 from __future__ import annotations
 
+import datetime
 import json
 import resource
 import sys
@@ -26,7 +28,7 @@ def _limit() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def _environment() -> Any:
+def _environment(date: str) -> Any:
     from jinja2 import nodes
     from jinja2.exceptions import TemplateError
     from jinja2.ext import Extension
@@ -57,6 +59,8 @@ def _environment() -> Any:
     environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[Generation, "jinja2.ext.loopcontrols"])
     environment.filters["tojson"] = tojson
     environment.globals["raise_exception"] = raise_exception
+    if date:
+        environment.globals["strftime_now"] = datetime.datetime.fromisoformat(date).strftime
     return environment
 
 
@@ -85,7 +89,7 @@ def _render(template: Any, case: dict[str, Any], names: dict[str, str]) -> dict[
 
 def _answer(request: dict[str, Any]) -> dict[str, Any]:
     sys.path[:] = request["path"]
-    environment = _environment()
+    environment = _environment(request["date"])
     try:
         template = environment.from_string(request["template"])
     except Exception as e:

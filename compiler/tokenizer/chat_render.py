@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 WALL_SECONDS = 20
+TODAY = "it writes today's date"
+DATE = "2024-07-26"  # the one that Llama 3's templates write where they are told none
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,16 +30,19 @@ class Refused:
     reason: str
 
 
-def render_all(template: str, names: Mapping[str, str], conversations: Sequence[Conversation]) -> list[str | Refused] | Refused:
+def render_all(
+    template: str, names: Mapping[str, str], conversations: Sequence[Conversation], date: str = ""
+) -> list[str | Refused] | Refused:
     """What ``template`` makes of each conversation, in a child with limits; Refused if it gives nothing at all.
 
     ``names`` are the variables beside ``messages`` (``bos_token``, ``eos_token``). The template travels on stdin, never in
-    an argument.
+    an argument. ``date``: what ``strftime_now`` says; without one a template has no such function.
     """
     request = {
         "template": template,
         "names": dict(names),
         "cases": [{"messages": c.messages, "generate": c.generate} for c in conversations],
+        "date": date,
         "path": [p for p in sys.path if p],
     }
     # -P: this folder, whose modules have common names, is not put on the child's path.
@@ -66,4 +71,4 @@ def render_all(template: str, names: Mapping[str, str], conversations: Sequence[
 
 
 def _refused(error: str) -> Refused:
-    return Refused("it writes today's date" if "'strftime_now' is undefined" in error else error)
+    return Refused(TODAY if "'strftime_now' is undefined" in error else error)

@@ -167,3 +167,20 @@ def cut_before(dfa: Dfa, single: frozenset[int]) -> Dfa:
             row[c] = (accept, False) if state == START else row[-1]
     rows.append([(DEAD, True)] * len(rows[0]))
     return minimize(rows)
+
+
+def reads_again(dfa: Dfa) -> bool:
+    """Whether a search may take quadratic time: a run of any length is read, no match comes of it, and the next try reads it too."""
+    silent: list[set[int]] = [{t for t, matched in row if not matched} for row in dfa.rows]
+    fails = {DEAD}  # states from which the walk may end without a match
+    while grown := {s for s, to in enumerate(silent) if s not in fails and to & fails}:
+        fails |= grown
+    reached, stack = {START}, [START]
+    while stack:
+        for t in silent[stack.pop()] & fails - reached:
+            reached.add(t)
+            stack.append(t)
+    left = reached - {DEAD}
+    while ends := {s for s in left if not silent[s] & left}:  # peel off what lies on no cycle
+        left -= ends
+    return bool(left)

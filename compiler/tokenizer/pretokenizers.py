@@ -1,50 +1,21 @@
-"""How text is cut into words before byte-pair merging: the patterns by GGUF name, and their tables.
-
-Each name is data: a list of splits applied one inside the other, as HF's ``Sequence`` does with ``Isolated`` pieces (text
-between matches is a piece too). A new name is a new entry; a pattern outside the subset of ``regex.py`` is refused.
-"""
+"""How text is cut into words before byte-pair merging: the tables of a list of patterns (``patterns.py`` names the lists)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from types import MappingProxyType
 
 import numpy as np
 
 from infc.errors import InputError
 from infc.tokenizer.charset import CODE_POINTS, partition
-from infc.tokenizer.dfa import Dfa, char_sets, cut_before, determinize
+from infc.tokenizer.dfa import Dfa, char_sets, cut_before, determinize, reads_again
 from infc.tokenizer.regex import Chars, parse
 from infc.tokenizer.scan import scan_table
 
+# Patterns whose search would read a run again from each of its characters, with a spelling that says what lies between matches too.
+_LINEAR = {r"\s+$": r"\s+$|(?:\s*\S+)+"}
 _BLOCK = 256  # code points a block of the second stage holds; infc_pretok.h has the same number
-
-
-@dataclass(frozen=True, slots=True)
-class Pretokenizer:
-    """``splits``: patterns from the outermost; ``ignore_merges``: a piece that is a token needs no merging.
-
-    ``add_bos``: what a file that does not say wants.
-    """
-
-    splits: tuple[str, ...]
-    ignore_merges: bool = False
-    add_bos: bool = False
-
-
-_GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
-_TIKTOKEN = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|%s| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-
-PRETOKENIZERS: Mapping[str, Pretokenizer] = MappingProxyType(
-    {
-        "gpt-2": Pretokenizer((_GPT2,)),
-        "smollm": Pretokenizer((r"\p{Numeric}", _GPT2)),
-        "llama-bpe": Pretokenizer((_TIKTOKEN % r"\p{N}{1,3}",), ignore_merges=True, add_bos=True),
-        "qwen2": Pretokenizer((_TIKTOKEN % r"\p{N}",)),
-    }
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,18 +32,10 @@ class SplitTables:
     scan: np.ndarray  # uint8: see scan.py
 
 
-def pretokenizer(name: object) -> Pretokenizer:
-    """The entry of ``name``; InputError G76 if there is none: a guess would give a wrong, silent tokenization."""
-    if not isinstance(name, str) or name not in PRETOKENIZERS:
-        known = ", ".join(sorted(PRETOKENIZERS))
-        raise InputError("G76", f"pre-tokenizer {name!s:.40} is not known (known: {known})", "key: tokenizer.ggml.pre")
-    return PRETOKENIZERS[name]
-
-
 @lru_cache(maxsize=16)
 def compile_splits(patterns: tuple[str, ...]) -> SplitTables:
     """Tables of nested splits. All splits share one set of classes."""
-    trees = [parse(p) for p in patterns]
+    trees = [parse(_LINEAR.get(p, p)) for p in patterns]
     sets = list(dict.fromkeys(s for tree in trees for s in char_sets(tree)))
     starts, classes, members = partition(sets)
     n_classes = max(classes) + 1
@@ -86,6 +49,8 @@ def compile_splits(patterns: tuple[str, ...]) -> SplitTables:
             cut |= as_classes[tree.set]
             continue
         dfa = determinize(tree, n_classes, as_classes)
+        if reads_again(dfa):
+            raise InputError("G76", "pre-tokenizer pattern not supported: it may read a long run in vain", f"split: {i}")
         dfas.append(cut_before(dfa, cut) if cut else dfa)
         cut = frozenset()
     lengths = np.diff(np.array([*starts, CODE_POINTS]))

@@ -12,14 +12,16 @@ from collections.abc import Mapping
 import numpy as np
 
 MAGIC = b"INFCTOK1"
-VERSION = 2
+VERSION = 3
 NONE = 0xFFFFFFFF
 
 HEADER = (
     "vocab_size", "n_merges", "flags", "bos", "eos", "eot", "n_classes", "n_stages",
-    "reserved", "word_slots", "short_slots", "longest_word",
+    "kind", "word_slots", "short_slots", "longest_word",
 )  # fmt: skip
-FLAG_ADD_BOS, FLAG_IGNORE_MERGES = 1, 2
+FLAG_ADD_BOS, FLAG_IGNORE_MERGES, FLAG_SPACE_PREFIX = 1, 2, 4
+# BPE: byte-level, words cut by the splits' automata. SPM: merging from characters, SentencePiece's and Gemma's.
+KIND_BPE, KIND_SPM = 0, 1
 
 TABLES = (
     "token_offsets",  # u32 (vocab_size + 1): token t is token_bytes[offsets[t] : offsets[t + 1]]
@@ -37,19 +39,21 @@ TABLES = (
     "added_user",  # the same for those found always
     "short_slots",  # 16 bytes each (home slots + overflow + 1): short words that are one token, see words.py; the last is empty
     "joins",  # u8 (256, 32): bits of pairs of bytes that some merge can join
+    "char_ids",  # u32 (128): SPM: the token of each ASCII character, or NONE
+    "priorities",  # u32 (n_merges) or empty: SPM: the order of a rank's merge, where several ranks share one
     "scan",  # u8: the short way through the split's automaton, see scan.py; without pairs for several splits
 )
-TOKEN_SPECIAL, TOKEN_EOG = 1, 2
+TOKEN_SPECIAL, TOKEN_EOG, TOKEN_RSTRIP, TOKEN_USER = 1, 2, 4, 8
 
 
 def pack(header: Mapping[str, int], tables: Mapping[str, np.ndarray | bytes]) -> bytes:
-    """The section. Every name of HEADER and TABLES must be given."""
+    """The section. Every name of HEADER must be given; a table that is not is empty."""
     head = struct.pack(f"<8sII{len(HEADER)}I", MAGIC, VERSION, len(TABLES), *(header[n] for n in HEADER))
     body = bytearray()
     directory = b""
     base = -(-(len(head) + 16 * len(TABLES)) // 64) * 64
     for name in TABLES:
-        data = tables[name]
+        data = tables.get(name, b"")
         raw = data if isinstance(data, bytes) else data.astype(data.dtype.newbyteorder("<")).tobytes()
         directory += struct.pack("<QQ", base + len(body), len(raw))
         body += raw + bytes(-len(raw) % 64)

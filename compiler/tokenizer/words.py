@@ -20,19 +20,25 @@ _SLOT = np.dtype([("key", "S12"), ("meta", "<u4")])
 
 
 def merged_whole(words: Sequence[bytes], byte_ids: np.ndarray, pairs: np.ndarray, made: np.ndarray) -> np.ndarray:
-    """uint32 (n,): the token that merging makes of all of ``words[i]``; NONE where more than one remains.
+    """uint32 (n,): the token that merging makes of all of ``words[i]``; NONE where more than one remains."""
+    spelled = [byte_ids[np.frombuffer(w, np.uint8)] for w in words]
+    return merged_spelled(spelled, pairs, np.arange(len(pairs), dtype=np.uint32), made)
+
+
+def merged_spelled(spelled: Sequence[Sequence[int] | np.ndarray], pairs: np.ndarray, ranks: np.ndarray, made: np.ndarray) -> np.ndarray:
+    """As ``merged_whole``, of words that are rows of symbols; ``ranks[i]`` is the order of ``pairs[i]``.
 
     All words of a length take a step at once: one that still may become a single token has lost a symbol in every step so far.
     """
     keys, last = np.unique(pairs[::-1], return_index=True)  # of a pair given twice the last rank, as bpe.merge_table
-    ranks = (len(pairs) - 1 - last).astype(np.uint32)
-    out = np.full(len(words), NONE, np.uint32)
-    lengths = np.array([len(w) for w in words], np.int64)
+    ranks = ranks[::-1][last]
+    out = np.full(len(spelled), NONE, np.uint32)
+    lengths = np.array([len(w) for w in spelled], np.int64)
     for length in np.unique(lengths):
         if not 0 < length <= _LONGEST_TRIED:
             continue
         rows = np.flatnonzero(lengths == length)
-        ids = byte_ids[np.frombuffer(b"".join(words[i] for i in rows.tolist()), np.uint8)].reshape(len(rows), length)
+        ids = np.array([spelled[i] for i in rows.tolist()], np.uint32).reshape(len(rows), length)
         alive = (ids != NONE).all(1)
         rows, ids = rows[alive], ids[alive]
         while ids.shape[1] > 1 and len(rows) and len(keys):

@@ -112,7 +112,11 @@ def test_what_a_template_refuses_is_left_out() -> None:
 
 def test_the_date_is_not_read() -> None:
     assert "Today: 26 Jul" in _reduce(LLAMA3).glue[START, "user"]
-    assert "today's date" in _reduce("{{ strftime_now('%Y') }}" + CHATML).reason
+    fixed = _reduce("{{ strftime_now('%d %b %Y') }}" + CHATML)
+    assert fixed.glue[START, "user"].startswith("26 Jul 2024<|im_start|>")
+    assert fixed.note.endswith("always writes 2024-07-26") and not _reduce(CHATML).note
+    other = reduce_chat({"tokenizer.chat_template": "{{ strftime_now('%d %b %Y') }}" + CHATML}, "", "", date="2031-01-02")
+    assert other.glue[START, "user"].startswith("02 Jan 2031<|im_start|>")
 
 
 @pytest.mark.parametrize(
@@ -124,7 +128,7 @@ def test_the_date_is_not_read() -> None:
         ("{% for m in messages | reverse %}{{ m.content }}{% endfor %}", "moved"),
         ("no message at all", "left out"),
         ("{% for m in messages %}{{ m.content | upper }}{% endfor %}", "left out"),
-        (CHATML.replace("message['content']", "message['content'].split('</think>')[-1]"), "</think>"),
+        (CHATML.replace("message['content']", "message['content'].replace('ee', 'e')"), "own way"),
         ("{% for m in messages %}{{ m.content.replace('  ', ' ') + m.role }}{% endfor %}", "own way"),
         ("{{ raise_exception('never') }}", "never"),
         ("{{ nothing.here }}", "nothing"),

@@ -13,7 +13,7 @@ import pytest
 from tokenizers import Tokenizer
 
 from infc.tokenizer import ChatReduction, compile_tokenizer, reduce_chat
-from infc.tokenizer.chat import NOT_EMPTY, ROLES, STRIP_LEFT, STRIP_RIGHT
+from infc.tokenizer.chat import NOT_EMPTY, REFUSE, ROLES, STRIP_LEFT, STRIP_NEWLINES, STRIP_RIGHT
 from infc.tokenizer.chat_render import Conversation
 from tests.models.tiny import CHATML
 from tests.unit.tokenizer_support import (
@@ -145,7 +145,40 @@ def test_a_damaged_section_is_refused(built: Any) -> None:
     assert CTokenizer(built, tokens, chat).chat_status == 0
     for cut in (1, 8, 100, len(chat) - 1):
         assert CTokenizer(built, tokens, chat[:cut]).chat_status == EFILE
-    for offset, value in ((0, 0), (8, 2), (12, len(chat) + 1), (32, len(chat) + 1), (36, len(chat))):
+    for offset, value in ((0, 0), (8, 1), (28, 25), (12, len(chat) + 1), (32, len(chat) + 1), (36, len(chat))):
         damaged = bytearray(chat)
         damaged[offset : offset + 4] = struct.pack("<I", value)
         assert CTokenizer(built, tokens, bytes(damaged)).chat_status == EFILE, offset
+
+
+# Earlier answers lose what was thought; a user's text that the template reads is not supported.
+THINKS = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{% if m.role == 'assistant' %}{{ m.content.split('</think>')[-1].lstrip('\n') }}"
+    "{% elif m.role == 'user' and '/no_think' in m.content %}{{ m.content.replace('/no_think', '') }}{% else %}{{ m.content }}{% endif %}"
+    "<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+def test_words_that_a_template_looks_for(built: Any) -> None:
+    kv = synthetic_kv("llama-bpe") | {"tokenizer.chat_template": THINKS}
+    r = reduce_chat(kv)
+    assert dict(r.rules) == {("assistant", "</think>"): STRIP_NEWLINES, ("user", "/no_think"): REFUSE}
+    assert r.strip["assistant"] == STRIP_NEWLINES
+    c, hf = CTokenizer(built, compile_tokenizer(kv, len(kv[P + "tokens"])), r.encode()), hf_tokenizer(kv)
+    assert c.chat_status == 0
+    for answer, kept in (
+        ("<think>\nwhy\n</think>\n\nYes.", "Yes."), ("a</think>b</think>\n \nc", " \nc"), ("</think>", ""), ("\n\nNo", "No"),
+        ("</think", "</think"), ("x</think>", ""), ("", ""),
+    ):  # fmt: skip
+        messages = [("user", "Hi"), ("assistant", answer), ("user", "</think> stays")]
+        text = r.render(Conversation(tuple(messages), True))
+        assert text is not None and f"assistant\n{kept}<|im_end|>" in text
+        assert c.chat([(role, t.encode()) for role, t in messages], True) == hf.encode(text).ids
+    assert c.chat([("user", b"Say it /no_think")], True) == EINPUT
+    assert r.render(Conversation((("user", "Say it /no_think"),), True)) is None
+    base = len(r.encode()) - sum(len(w.encode()) for _, w in r.rules)
+    rules = 8 + 6 * 4 + 8 * 20
+    for offset, value in ((rules, 3), (rules + 8, base + 999), (rules + 12, 0), (rules + 12, 10**6)):
+        damaged = bytearray(r.encode())
+        damaged[offset : offset + 4] = struct.pack("<I", value)
+        assert CTokenizer(built, compile_tokenizer(kv, len(kv[P + "tokens"])), bytes(damaged)).chat_status == EFILE, offset

@@ -15,9 +15,10 @@ from tokenizers.pre_tokenizers import Digits, Split
 from infc.errors import InputError
 from infc.tokenizer.charset import CODE_POINTS, CharSet, partition, properties
 from infc.tokenizer.dfa import MAX_STATES
-from infc.tokenizer.pretokenizers import PRETOKENIZERS, compile_splits, pretokenizer, split_text
+from infc.tokenizer.patterns import PRETOKENIZERS, pretokenizer
+from infc.tokenizer.pretokenizers import compile_splits, split_text
 from infc.tokenizer.regex import parse
-from tests.unit.tokenizer_support import adversarial, hf_pre_tokenizer
+from tests.unit.tokenizer_support import adversarial, distinct_pretokenizers, hf_pre_tokenizer
 
 
 def _comparable() -> np.ndarray:
@@ -120,7 +121,7 @@ def test_random_patterns_split_as_oniguruma_does() -> None:
             assert split_text(tables, text) == [p for p, _ in hf.pre_tokenize_str(text)], (pattern, text)
 
 
-@pytest.mark.parametrize("name", PRETOKENIZERS)
+@pytest.mark.parametrize("name", distinct_pretokenizers())
 def test_named_pretokenizers(name: str) -> None:
     tables = compile_splits(pretokenizer(name).splits)
     hf = hf_pre_tokenizer(name)
@@ -160,6 +161,21 @@ def test_blow_up_is_refused(pattern: str) -> None:
     with pytest.raises(InputError) as e:
         compile_splits((pattern,))
     assert e.value.code == "G79"
+
+
+@pytest.mark.parametrize("pattern", [r"a+b", r"\s+(?=x)", r"(a|b)*c", r" ?(?:a+b)+"])
+def test_a_search_that_would_read_a_run_again_and_again_is_refused(pattern: str) -> None:
+    with pytest.raises(InputError, match="in vain"):
+        compile_splits((pattern,))
+
+
+def test_the_other_spelling_of_white_space_at_the_end() -> None:
+    """DeepSeek's ``\\s+$`` is searched for by a pattern that also matches what lies before it, in one piece."""
+    tables, hf = compile_splits((r"\s+$",)), Split(Regex(r"\s+$"), "isolated")
+    rnd = random.Random(7)
+    for _ in range(3000):
+        text = "".join(rnd.choice("ab \t\u3000\x85") for _ in range(rnd.randint(1, 9)))  # no line end: an earlier split takes those
+        assert split_text(tables, text) == [p for p, _ in hf.pre_tokenize_str(text)], repr(text)
 
 
 def test_tables_are_in_bounds() -> None:

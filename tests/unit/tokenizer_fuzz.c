@@ -73,7 +73,7 @@ static int use(infc_tokenizer *t, const infc_chat *chat, int whole) {
         if (whole && cap == (size_t)n && !bos) wrong |= bytes != (int)size || memcmp(out, text, size) != 0;
         infc_decoder d = {0, {0}};
         size_t at = 0;
-        for (size_t i = 0; i <= cap && bytes >= 0; i++) {
+        for (size_t i = 0; i <= cap && bytes >= 0 && !t->space_prefix; i++) {
             infc_tok_bytes(t, i < cap ? ids[i] : 0, &length);
             uint8_t *piece = block(length + 4);
             int got = infc_tok_decode(t, &d, i < cap ? ids[i] : -1, 1, piece, length + 4);

@@ -18,13 +18,13 @@ from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import ByteLevel, Digits, Sequence, Split
 
 from infc.frontend import gguf
-from infc.tokenizer.pretokenizers import PRETOKENIZERS
+from infc.tokenizer.patterns import DIGITS, GPT2, PRETOKENIZERS
 from tests.models.tiny import CHATML, vocabulary
 
 P = "tokenizer.ggml."
 SPECIAL, BOS = 1, 2
 EINPUT, ELIMIT, ENOMEM, EFILE = -1, -2, -4, -5
-SOURCES = ("infc_pretok.c", "infc_scan.c", "infc_merge.c", "infc_tokenizer.c", "infc_chat.c")
+SOURCES = ("infc_pretok.c", "infc_scan.c", "infc_merge.c", "infc_pieces.c", "infc_tokenizer.c", "infc_chat.c")
 # infc_program.h: the CPU features that code may use.
 CPUS = {"scalar": 0, "avx2": 1, "avx512": 3}
 WARNINGS = ("-std=c11", "-Wall", "-Wextra", "-Werror")
@@ -158,14 +158,22 @@ def synthetic_kv(pre: str, n_merges: int = 280) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def distinct_pretokenizers() -> list[str]:
+    """One name of each entry of PRETOKENIZERS that differs from the others in how it cuts or merges."""
+    return list({(p.splits, p.ignore_merges): name for name, p in reversed(PRETOKENIZERS.items())}.values())[::-1]
+
+
 def hf_pre_tokenizer(pre: str) -> Any:
     """The splits that HF's own tokenizer files have for ``pre``, then the byte alphabet."""
-    if pre == "gpt-2":
-        return ByteLevel(add_prefix_space=False, use_regex=True)
-    if pre == "smollm":
-        return Sequence([Digits(individual_digits=True), ByteLevel(add_prefix_space=False, use_regex=True)])
-    (pattern,) = PRETOKENIZERS[pre].splits
-    return Sequence([Split(Regex(pattern), "isolated"), ByteLevel(add_prefix_space=False, use_regex=False)])
+    *outer, last = PRETOKENIZERS[pre].splits
+    stages: list[Any] = [_hf_split(pattern) for pattern in outer]
+    if last == GPT2:
+        return Sequence([*stages, ByteLevel(add_prefix_space=False, use_regex=True)])
+    return Sequence([*stages, _hf_split(last), ByteLevel(add_prefix_space=False, use_regex=False)])
+
+
+def _hf_split(pattern: str) -> Any:
+    return Digits(individual_digits=True) if pattern == DIGITS else Split(Regex(pattern), "isolated")
 
 
 def hf_tokenizer(kv: dict[str, Any]) -> Tokenizer:
@@ -222,3 +230,23 @@ def adversarial(rnd: random.Random, added: list[str]) -> Callable[[], str]:
         return "".join(piece() for _ in range(rnd.randint(0, 9)))
 
     return text
+
+
+def spm_kv(seed: int = 0, prefix: bool = True, n_merges: int = 120) -> dict[str, Any]:
+    """Keys of a small SentencePiece tokenizer: control tokens, a user-defined one, 256 byte tokens, characters, and random joins of
+    tokens with few different scores, so that the order of merging decides."""
+    rnd = random.Random(seed)
+    mark = "\u2581"
+    parts = ["a", "b", "c", mark, "\u00e9", "\u4e16", "\U0001f642", "\n", "<", ">", "/", "s", "0", "x", "4", "1", "u", "n", "k"]
+    joined = [mark + "a", "s>", "/s>", "<s", mark + mark, "<0x"]
+    while len(joined) < n_merges:
+        text = rnd.choice(parts[:8] + joined) + rnd.choice(parts[:8] + joined)
+        if len(text) <= 12 and text not in joined and text not in parts:
+            joined.append(text)
+    tokens = ["<unk>", "<s>", "</s>", "<user>", *(f"<0x{b:02X}>" for b in range(256)), *parts, *joined]
+    scores = [0.0] * 260 + [-1000.0] * len(parts) + [float(-rnd.randint(0, 30)) for _ in joined]
+    return {
+        P + "model": "llama", P + "tokens": tokens, P + "scores": scores,
+        P + "token_type": [2, 3, 3, 4, *[6] * 256, *[1] * (len(parts) + len(joined))], P + "bos_token_id": 1, P + "eos_token_id": 2,
+        P + "add_space_prefix": prefix, "tokenizer.chat_template": CHATML,
+    }  # fmt: skip

@@ -1,0 +1,79 @@
+"""The peer's vocabularies and vectors: 0 differences for every tokenizer that is supported."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+
+from infc.tokenizer import compile_tokenizer, reduce_chat
+from infc.tokenizer.chat import STRIP_NEWLINES
+from infc.tokenizer.chat_render import DATE, Conversation, render_all
+from tests.unit.peer_llama import PeerTokenizer
+from tests.unit.peer_vocabularies import peer_folder, vectors
+from tests.unit.tokenizer_support import SPECIAL, CTokenizer, P, adversarial, build, read_kv
+
+_BPE = "command-r deepseek-coder deepseek-llm falcon gpt-2 llama-bpe qwen2 qwen35 refact starcoder".split()
+_SPM = "llama-spm phi-3 gemma-4".split()
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return build(tmp_path_factory.mktemp("tok"))
+
+
+def _open(built: Any, name: str) -> CTokenizer:
+    kv = read_kv(peer_folder() / f"ggml-vocab-{name}.gguf")
+    return CTokenizer(built, compile_tokenizer(kv, len(kv[P + "tokens"])))
+
+
+@pytest.mark.parametrize("name", [*_BPE, *_SPM])
+def test_vectors(name: str, built: Any) -> None:
+    c = _open(built, name)
+    assert c.status == 0
+    cases = vectors(name)
+    assert len(cases) > 40
+    for text, expected in cases:
+        ids = c.encode(text.encode(), 0)
+        assert ids == expected, repr(text)
+
+
+@pytest.mark.parametrize("name", [*_SPM, "baichuan"])
+def test_random_strings(name: str, built: Any) -> None:
+    """Against llama.cpp itself: adversarial strings, and runs of tokens that need not be those of their text."""
+    peer = PeerTokenizer(peer_folder() / f"ggml-vocab-{name}.gguf")
+    kv = read_kv(peer_folder() / f"ggml-vocab-{name}.gguf")
+    c = _open(built, name)
+    types = zip(kv[P + "tokens"], kv[P + "token_type"], strict=True)
+    added = [t for t, y in types if y in (3, 4)]
+    ordinary = [t.replace("\u2581", " ") for t, y in zip(kv[P + "tokens"], kv[P + "token_type"], strict=True) if y == 1]
+    rnd = random.Random(name)
+    source = adversarial(rnd, added)
+    for i in range(3000):
+        text = source() if i % 2 else "".join(rnd.choice(ordinary) for _ in range(rnd.randint(1, 8)))
+        for special in (False, True):
+            assert c.encode(text.encode(), SPECIAL * special) == peer.encode(text.encode(), special=special), repr(text)
+
+
+# Templates that need tools to be rendered at all.
+_WITH_TOOLS_ONLY = {
+    "CohereForAI-c4ai-command-r-plus-tool_use", "NousResearch-Hermes-2-Pro-Llama-3-8B-tool_use",
+    "NousResearch-Hermes-3-Llama-3.1-8B-tool_use", "fireworks-ai-llama-3-firefunction-v2",
+}  # fmt: skip
+
+
+def test_chat_templates() -> None:
+    """Every template of the peer's samples reduces, but for those that need tools; and predicts what the template writes."""
+    paths = sorted((peer_folder() / "templates").glob("*.jinja"))
+    assert len(paths) > 60
+    found = {p.stem: reduce_chat({"tokenizer.chat_template": p.read_text("utf-8")}, "<s>", "</s>") for p in paths}
+    assert {name for name, r in found.items() if not r} == _WITH_TOOLS_ONLY
+    assert found["Qwen-Qwen3-0.6B"].rules == {("assistant", "</think>"): STRIP_NEWLINES}
+    thought = Conversation((("user", "Why?"), ("assistant", "<think>\nHm.\n</think>\n\nSo."), ("user", "Oh")), True)
+    for path in paths:
+        said = found[path.stem].render(thought) if found[path.stem] else None
+        if said is not None:
+            note = found[path.stem].note
+            written = render_all(path.read_text("utf-8"), {"bos_token": "<s>", "eos_token": "</s>"}, [thought], DATE if note else "")
+            assert written == [said], path.stem
