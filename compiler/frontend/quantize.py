@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from infc.errors import InputError
 from infc.formats import FORMATS, BlockFormat
 from infc.frontend.check_data import check_values
+from infc.frontend.floats import to_f32
 from infc.frontend.model_file import Bytes, ModelFile, TensorInfo
 
 _CHUNK = 1 << 22  # elements quantized at a time, rounded down to whole rows: bounds the temporaries, which take some 20 bytes each
@@ -79,13 +80,6 @@ def _elements(t: TensorInfo) -> int:
 
 def _is_matrix(t: TensorInfo) -> bool:
     return len(t.ne) > 1 and t.name.endswith(".weight") and not t.name.endswith(_EXEMPT) and t.type in FORMATS
-
-
-def to_f32(data: Bytes, type: str) -> NDArray[np.float32]:
-    """Values of a float type as float32, exactly."""
-    if type == "BF16":
-        return (data.view("<u2").astype(np.uint32) << np.uint32(16)).view(np.float32)
-    return data.view("<f2" if type == "F16" else "<f4").astype(np.float32, copy=False)
 
 
 def convert(data: Bytes, t: TensorInfo, f: BlockFormat) -> Bytes:

@@ -13,9 +13,10 @@ from gguf.quants import quantize as reference
 from infc.errors import InputError
 from infc.formats import FORMATS
 from infc.frontend import quantize
+from infc.frontend.floats import to_f32
 from infc.frontend.inputs import open_model
 from infc.frontend.model_file import TensorInfo
-from infc.frontend.quantize import QuantizedModel, convert, to_f32
+from infc.frontend.quantize import QuantizedModel, convert
 from infc.options import QUANTIZERS, CompileOptions
 from tests.models.raw_gguf import Raw, f32s, valid
 
