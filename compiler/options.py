@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from infc.errors import InputError
+from infc.formats import FORMATS
 from infc.limits import Limits
 
 TARGETS = ("scalar", "avx2", "avx512", "amx")  # ascending: a fat program tries the last one first
@@ -18,6 +19,8 @@ _LATER_TARGETS = ("neon",)
 KV_TYPES = ("q16", "f16")
 _LATER_KV = ("q8_0", "q4_0")
 _MAX_POSITIONS = 1 << 30
+# What --quantize takes, of the formats there are: those that the reference quantizer of the gguf package makes.
+QUANTIZERS = tuple(t for t in ("q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "f16", "bf16", "mxfp4", "tq2_0", "tq1_0") if t.upper() in FORMATS)
 _RESERVED = ("src", "manifest.json", "weights.blob", "plan.txt")  # other names in an artifact's folder
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,99}")
 
@@ -31,6 +34,7 @@ def refuse(what: str, where: str = "") -> InputError:
 class CompileOptions:
     """Every choice that changes a compile. ``None`` means: decided from the model (see ``resolved``).
 
+    quantize: the type that matrices of floats get, quantize_embedding: that of the embedding and the head, if another.
     ctx, kv_tokens: positions; max_rows: rows of one forward chunk; cache_gb: bound of the artifact cache in GB.
     """
 
@@ -45,6 +49,8 @@ class CompileOptions:
     max_seqs: int = 64
     max_rows: int = 512
     kv_tokens: int | None = None
+    quantize: str | None = None
+    quantize_embedding: str | None = None
     stop_after: str | None = None
     dump: bool = False
     jobs: int = 2
@@ -77,6 +83,11 @@ class CompileOptions:
             raise refuse(f"a {self.kv} KV cache is not available in this version; use --kv {' or '.join(KV_TYPES)}")
         if self.kv not in KV_TYPES:
             raise refuse(f"unknown KV cache type {self.kv!r}", f"known: {', '.join(KV_TYPES)}")
+        for kind in (self.quantize, self.quantize_embedding):
+            if kind is not None and kind not in QUANTIZERS:
+                raise refuse(f"cannot quantize to {kind!r}", f"known: {', '.join(QUANTIZERS)}")
+        if self.quantize_embedding is not None and self.quantize is None:
+            raise refuse("--quantize-embedding goes with --quantize")
         if self.stop_after is not None and self.stop_after not in STAGES:
             raise refuse(f"unknown stage {self.stop_after!r}", f"known: {', '.join(STAGES)}")
         if self.name is not None and not _NAME.fullmatch(self.name):
@@ -124,6 +135,7 @@ def parse_targets(given: str | Iterable[str]) -> tuple[str, ...]:
 
 def default_name(model: Path) -> str:
     """A file name made into an artifact's name; never anything from inside the model file."""
-    stem = model.name[:-5] if model.name.lower().endswith(".gguf") else model.name
+    file = model.name or model.absolute().name  # "." is a folder with a name too
+    stem = re.sub(r"(-\d{5}-of-\d{5})?\.gguf$", "", file, flags=re.IGNORECASE)
     name = re.sub(r"[^A-Za-z0-9._+-]", "_", stem).lstrip(".+-")[:100]
     return name + "_" if name in _RESERVED else name or "model"

@@ -1,4 +1,4 @@
-"""The driver: one model file through all stages to an artifact. Stages know nothing of each other; this file does."""
+"""The driver: one model through all stages to an artifact. Stages know nothing of each other; this file does."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from infc.progress import Reporter, Silent
 from infc.toolchain import cache as cache_module
 from infc.toolchain import cc as cc_module
 from infc.toolchain import host, manifest, publish
-from infc.toolchain.append import append_blob, file_sha256
+from infc.toolchain.append import append_blob, files_sha256
 from infc.toolchain.build import Builder, Train, build
 from infc.toolchain.cc import Compiler
 
 if TYPE_CHECKING:
     from infc.frontend.config import ModelConfig
-    from infc.frontend.gguf import ModelFile
+    from infc.frontend.model_file import ModelFile
     from infc.ir.graph import Graph
     from infc.plan.plan import Plan
     from infc.weights.blob import BlobInfo
@@ -34,7 +34,9 @@ BLOB = "weights.blob"  # in a cache entry and while building; an artifact carrie
 
 
 def compile(path: str | os.PathLike[str], *, reporter: Reporter | None = None, **options: Any) -> Artifact:
-    """Compile a GGUF file. Keywords are the fields of ``CompileOptions``: target="native", ctx=, name=, out=, pgo=, lto=, cc=, ...
+    """Compile a GGUF file or a folder of safetensors.
+
+    Keywords are the fields of ``CompileOptions``: target="native", ctx=, quantize=, name=, out=, pgo=, lto=, cc=, ...
 
     Raises InputError (bad file or option), LimitError, HostError or ToolchainError; then nothing was written.
     """
@@ -71,18 +73,23 @@ class Driver:
     # ---- stages ----------------------------------------------------------------------------------------------------------
 
     def read(self) -> tuple[ModelFile, ModelConfig]:
-        """Open and validate the model; the caller closes it."""
-        from infc.frontend import gguf
+        """Open and validate the model; the caller closes it. What is quantized was validated before."""
+        from infc.frontend.inputs import open_model
         from infc.frontend.validate import validate
 
         self.reporter.stage("read")
-        model = gguf.read(self.path, self.options.limits)
+        model = open_model(self.path, self.options.limits)
         try:
             config, warnings = validate(model, self.options.limits)
+            if self.options.quantize is not None:
+                from infc.frontend.quantize import QuantizedModel
+
+                embedding = self.options.quantize_embedding
+                model = QuantizedModel(model, self.options.quantize.upper(), embedding.upper() if embedding else None)
         except BaseException:
             model.close()
             raise
-        for warning in warnings:
+        for warning in (*model.notes, *warnings):
             self._note(warning)
         return model, config
 
@@ -113,7 +120,7 @@ class Driver:
             return self._partial()
         self._check_space()
         cache = self._cache()
-        if cache is not None and self._regular_size() is not None:
+        if cache is not None and self._input_size() is not None:
             found = self._from_cache(cache)
             if found is not None:
                 return found
@@ -140,7 +147,7 @@ class Driver:
             # The weights are repacked while the C compiler works; training waits for them.
             with ThreadPoolExecutor(1) as pool:
                 blob_job = pool.submit(self._write_blob, plan, model, extra, parts / BLOB)
-                digest_job = pool.submit(file_sha256, self.path)
+                digest_job = pool.submit(files_sha256, self.files)
                 train = self._trainer(plan, parts / BLOB, blob_job) if self.options.pgo else None
                 built = build(Builder(recipe, work, self.cc, self.options.jobs), self.options.lto, train, self.reporter.stage)
                 self.reporter.stage("weights")
@@ -149,12 +156,12 @@ class Driver:
                 self.reporter.note(note)
             self.reporter.stage("publish")
             model.check_unchanged()
-            text = manifest.render(self.options, self.name, self.path.name, digest, plan, blob, built, self.cc, tuple(self.notes))
+            text = manifest.render(self.options, self.name, self.file_name, digest, plan, blob, built, self.cc, tuple(self.notes))
             (staged / MANIFEST).write_text(text, "utf-8")
             for item in (*staged.iterdir(), built.program, built.library):
                 os.rename(item, parts / item.name)
             if cache is not None:
-                entry = cache.entry(self.path.stat().st_size, digest)
+                entry = cache.entry(sum(p.stat().st_size for p in self.files), digest)
                 cache.store(entry, parts, self.options.cache_gb * 10**9)
             self._finish(parts, staged, bytes.fromhex(blob.sha256))
         return Artifact.open(self.out)
@@ -170,11 +177,11 @@ class Driver:
         publish.publish(staged, self.out)
 
     def _from_cache(self, cache: cache_module.Cache) -> Artifact | None:
-        size = self._regular_size()
+        size = self._input_size()
         if size is None or not cache.may_hold(size):
             return None
         self.reporter.stage("cache")
-        entry = cache.entry(size, file_sha256(self.path).hex())
+        entry = cache.entry(size, files_sha256(self.files).hex())
         if not entry.is_dir():
             return None
         with publish.workspace(self.out) as work:
@@ -223,7 +230,7 @@ class Driver:
             self._note(f"chat is left out: {chat.reason}")
         elif chat.note:
             self._note(chat.note)
-        meta: dict[str, object] = {"name": config.name, "arch": config.arch, "file": self.path.name, "infc": __version__}
+        meta: dict[str, object] = {"name": config.name, "arch": config.arch, "file": self.file_name, "infc": __version__}
         return Sections(tokenizer, chat.encode() if chat else b"", meta)
 
     @staticmethod
@@ -276,14 +283,25 @@ class Driver:
                 raise
             return host.runnable()[-1]
 
-    def _regular_size(self) -> int | None:
-        """The model's size if it can be hashed without reading it as a model: anything odd is the reader's to refuse."""
-        if not self.path.is_file():
-            return None
-        return self.path.stat().st_size
+    @property
+    def files(self) -> list[Path]:
+        """The files that make the model."""
+        from infc.frontend.inputs import files_of
+
+        return files_of(self.path)
+
+    @property
+    def file_name(self) -> str:
+        """The model's file or folder, without its place."""
+        return self.path.name or self.path.absolute().name
+
+    def _input_size(self) -> int | None:
+        """Bytes of the model's files if it can be hashed without reading it as a model: anything odd is the reader's to refuse."""
+        files = self.files
+        return sum(p.stat().st_size for p in files) if files and all(p.is_file() for p in files) else None
 
     def _check_space(self) -> None:
-        size = self._regular_size()
+        size = self._input_size()
         if size is None:
             return
         folder = self.out.absolute()
@@ -304,8 +322,8 @@ class Driver:
             "infc": cache_module.sources_digest(),
             "cc": [self.cc.command, self.cc.version],
             "name": self.name,
-            "file": self.path.name,
-            "options": [o.target, o.ctx, o.kv, o.pgo, o.lto, o.max_seqs, o.max_rows, o.kv_tokens, o.dump],
+            "file": self.file_name,
+            "options": [o.quantize, o.quantize_embedding, o.target, o.ctx, o.kv, o.pgo, o.lto, o.max_seqs, o.max_rows, o.kv_tokens, o.dump],
             "limits": asdict(o.limits),
             "trains": [t for t in o.target if not host.missing(t)] if o.pgo else [],
         }

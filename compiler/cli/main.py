@@ -18,7 +18,7 @@ import click
 from infc import __version__
 from infc.errors import InfcError
 from infc.limits import Limits
-from infc.options import STAGES, TARGETS
+from infc.options import QUANTIZERS, STAGES, TARGETS
 
 Command = Callable[..., None]
 
@@ -40,6 +40,8 @@ def _plan_options(command: Command) -> Command:
         click.option("--max-seqs", type=int, metavar="N", default=64, show_default=True, help="sequences open at once"),
         click.option("--max-rows", type=int, metavar="N", default=512, show_default=True, help="rows of one forward chunk"),
         click.option("--kv-tokens", type=int, metavar="N", help="positions of all sequences together (4 times --ctx)"),
+        click.option("--quantize", metavar="TYPE", help=f"make matrices of F32, F16 or BF16 blocks: {', '.join(QUANTIZERS)}"),
+        click.option("--quantize-embedding", metavar="TYPE", help="another type for the embedding and the head"),
         click.option("--name", metavar="NAME", help="name of the artifact (from the file's)"),
     )):  # fmt: skip
         command = option(command)
@@ -74,7 +76,10 @@ def infc() -> None:
 @_plan_options
 @_limit_options
 def compile_command(model: Path, no_pgo: bool, no_lto: bool, no_cache: bool, **given: Any) -> None:
-    """Compile MODEL (a GGUF file) to DIR/NAME, DIR/libNAME.so, DIR/NAME.h, DIR/manifest.json and DIR/src."""
+    """Compile MODEL to DIR/NAME, DIR/libNAME.so, DIR/NAME.h, DIR/manifest.json and DIR/src.
+
+    MODEL is a GGUF file (of a split one, any part) or a folder of safetensors with its config.json and tokenizer.json.
+    """
     from infc import pipeline
     from infc.cli.progress import Progress
 

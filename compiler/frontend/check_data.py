@@ -25,14 +25,18 @@ def check(model: ModelFile, warnings: list[str]) -> None:
     A tensor whose every scale is subnormal or zero gets a warning (G66).
     """
     for t in model.tensors.values():
-        data = model.data(t.name)
-        if t.type in _FLOATS:
-            _check_floats(t, data)
-        else:
-            _check_scales(t, data, warnings)
+        check_values(t, model.data(t.name), warnings)
     for factors in (t for t in model.tensors.values() if t.name in _FACTORS):
         if float(model.data(factors.name).view("<f4").min()) <= 0:
             raise InputError("G34", "a RoPE factor that is not positive", f"tensor {factors.name}: offset {factors.offset}")
+
+
+def check_values(t: TensorInfo, data: Bytes, warnings: list[str]) -> None:
+    """The same for one tensor."""
+    if t.type in _FLOATS:
+        _check_floats(t, data)
+    else:
+        _check_scales(t, data, warnings)
 
 
 def _check_floats(t: TensorInfo, data: Bytes) -> None:

@@ -10,11 +10,9 @@ reader is not. The class numbers in the errors are those of SECURITY.md.
 
 from __future__ import annotations
 
-import errno
 import mmap
 import os
 import re
-import stat
 import struct
 from pathlib import Path
 from typing import NoReturn
@@ -23,7 +21,8 @@ import numpy as np
 from gguf.constants import GGML_QUANT_SIZES
 
 from infc.errors import InputError
-from infc.frontend.model_file import Array, Bytes, ModelFile, TensorInfo, Value
+from infc.frontend.mapped import MappedFile
+from infc.frontend.model_file import Array, Bytes, MappedModel, ModelFile, TensorInfo, Value
 from infc.limits import DEFAULT, Limits
 
 __all__ = ["MAX_DIM", "Array", "Bytes", "ModelFile", "TensorInfo", "Value", "read"]
@@ -54,40 +53,14 @@ _NAME = re.compile(rb"[A-Za-z0-9_.\-]+")
 
 def read(path: str | os.PathLike[str], limits: Limits = DEFAULT) -> ModelFile:
     """Open and check a GGUF file; the caller closes it. Raises InputError with the class of what is wrong."""
-    where = Path(path)
-    fd = _open(where)
+    file = MappedFile(Path(path), _HEADER_BYTES, "GGUF")
     try:
-        before = _check_file(fd, where)
-        data = mmap.mmap(fd, before.st_size, access=mmap.ACCESS_READ)
-        model = ModelFile(where, fd, data, before)
-        _Parser(data, before.st_size, limits, model).parse()
+        model = MappedModel(file)
+        _Parser(file.map, file.size, limits, model).parse()
     except BaseException:
-        os.close(fd)
+        file.close()
         raise
     return model
-
-
-def _open(path: Path) -> int:
-    try:
-        # O_NONBLOCK: opening a FIFO that nobody writes to must not hang.
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    except OSError as e:
-        what = "too many levels of symbolic links" if e.errno == errno.ELOOP else (e.strerror or "error")
-        raise InputError("G11", f"cannot open the model: {what}", str(path)) from None
-    except ValueError:
-        raise InputError("G11", "cannot open the model: NUL in its path", str(path)) from None
-
-
-def _check_file(fd: int, path: Path) -> os.stat_result:
-    st = os.fstat(fd)
-    if not stat.S_ISREG(st.st_mode):
-        raise InputError("G11", "not a regular file", str(path))
-    if st.st_size < _HEADER_BYTES:
-        raise InputError("G01", f"a GGUF file has at least {_HEADER_BYTES} bytes, this one {st.st_size}", str(path))
-    hole = os.lseek(fd, 0, os.SEEK_HOLE)  # the file's end counts as a hole
-    if hole < st.st_size:
-        raise InputError("G11", "a hole in the file (incomplete download? else: cp --sparse=never)", f"offset {hole}")
-    return st
 
 
 class _Parser:

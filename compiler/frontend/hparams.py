@@ -55,32 +55,9 @@ def config(model: ModelFile, limits: Limits, warnings: list[str]) -> ModelConfig
     kind = keys.string("general.type", "model")
     if kind != "model":
         raise InputError("G25", f"the file holds a {kind!r}, not a model", "key general.type")
-    _check_split(keys)
     result = family.config(keys, limits)
     _check_unused(keys, warnings)
     return result
-
-
-def _check_split(keys: Keys) -> None:
-    """A model in several files is refused; so are counts that contradict each other."""
-    values = {}
-    for key in ("split.count", "split.no", "split.tensors.count"):
-        if keys.has(key):
-            if keys.model.kv_types[key] not in ("u16", "u32", "i32"):
-                raise InputError("G28", f"must be a number, not {keys.model.kv_types[key]}", f"key {key}")
-            values[key] = int(keys.model.kv[key])  # type: ignore[arg-type]
-    count = values.get("split.count", 0)
-    if count > 1:
-        raise InputError(
-            "G28",
-            f"the model is split into {count} files: join them with llama-gguf-split --merge",
-            "key split.count",
-        )
-    if count < 0 or values.get("split.no", 0) != 0:
-        raise InputError("G28", f"file {values.get('split.no', 0)} of {count}", "key split.no")
-    n = len(keys.model.tensors)
-    if values.get("split.tensors.count", n) != n:
-        raise InputError("G28", f"{values['split.tensors.count']} tensors stated, {n} found", "key split.tensors.count")
 
 
 def _check_unused(keys: Keys, warnings: list[str]) -> None:

@@ -1,17 +1,20 @@
-"""A checked model file: metadata, tensor directory, and the bytes of the tensors. A reader of a format fills it."""
+"""A checked model: metadata under GGUF's keys, tensor directory under GGUF's names, and the bytes of the tensors.
+
+Each kind of input has a reader that fills it: one GGUF file (``gguf``), one in parts (``split``), a folder of safetensors (``hf``);
+``quantize`` wraps any of them. What follows the readers knows only this interface.
+"""
 
 from __future__ import annotations
 
-import mmap
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeAlias
+from typing import TYPE_CHECKING, Self, TypeAlias
 
 import numpy as np
 
-from infc.errors import InputError
+if TYPE_CHECKING:
+    from infc.frontend.mapped import MappedFile
 
 Array: TypeAlias = "np.ndarray[tuple[int], np.dtype[np.generic]]"
 Bytes: TypeAlias = "np.ndarray[tuple[int], np.dtype[np.uint8]]"
@@ -20,7 +23,7 @@ Value: TypeAlias = "int | float | bool | str | list[str] | Array"
 
 @dataclass(frozen=True, slots=True)
 class TensorInfo:
-    """One tensor of the file: ``ne[0]`` is the contiguous dimension, ``offset`` is absolute, sizes are in bytes."""
+    """One tensor: ``ne[0]`` is the contiguous dimension, sizes are in bytes, ``offset`` is absolute in its file."""
 
     name: str
     type: str
@@ -30,45 +33,50 @@ class TensorInfo:
 
 
 class ModelFile:
-    """A checked GGUF file, mapped read-only. ``kv_types`` spells types as u32, f32, str, or [i32] for an array."""
+    """What every input is to the stages behind. ``kv_types`` spells types as u32, f32, str, or [i32] for an array.
 
-    def __init__(self, path: Path, fd: int, data: mmap.mmap, before: os.stat_result) -> None:
+    ``notes``: sentences about the input that are worth showing to the user.
+    """
+
+    def __init__(self, path: Path) -> None:
         self.path = path
         self.kv: dict[str, Value] = {}
         self.kv_types: dict[str, str] = {}
         self.tensors: dict[str, TensorInfo] = {}
-        self._fd = fd
-        self._map = data
-        self._before = before
+        self.notes: list[str] = []
 
     def data(self, name: str) -> Bytes:
-        """The tensor's bytes: uint8 (nbytes,), a read-only view of the file. Raises InputError G61 if the file shrank."""
-        self.check_unchanged()
-        t = self.tensors[name]
-        return np.frombuffer(self._map, np.uint8, t.nbytes, t.offset)
+        """The tensor's bytes: uint8 (nbytes,), not to be written to. Raises InputError G61 if its file changed."""
+        raise NotImplementedError
 
     def check_unchanged(self) -> None:
-        """Raise InputError G61 if the file was written to since it was opened. Call it again after the last read."""
-        now = os.fstat(self._fd)
-        if (now.st_size, now.st_mtime_ns) != (self._before.st_size, self._before.st_mtime_ns):
-            raise InputError(
-                "G61",
-                "the file changed while it was read: run again when nothing writes to it",
-                self.path.name,
-            )
+        """Raise InputError G61 if a file was written to since it was opened. Call it again after the last read."""
+        raise NotImplementedError
 
     def close(self) -> None:
-        """Release the file. Views handed out by data() stay valid: they keep the mapping alive."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
-            try:
-                self._map.close()
-            except BufferError:
-                pass  # views exist; the mapping goes with the last of them
+        """Release the files. Views handed out by data() stay valid."""
+        raise NotImplementedError
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None) -> None:
         self.close()
+
+
+class MappedModel(ModelFile):
+    """A model whose tensors lie in one file as they are: ``data`` is a view of the mapping."""
+
+    def __init__(self, file: MappedFile) -> None:
+        super().__init__(file.path)
+        self._file = file
+
+    def data(self, name: str) -> Bytes:
+        t = self.tensors[name]
+        return self._file.view(t.offset, t.nbytes)
+
+    def check_unchanged(self) -> None:
+        self._file.check_unchanged()
+
+    def close(self) -> None:
+        self._file.close()

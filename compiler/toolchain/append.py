@@ -22,6 +22,16 @@ def file_sha256(path: Path) -> bytes:
         return hashlib.file_digest(f, "sha256").digest()
 
 
+def files_sha256(files: list[Path]) -> bytes:
+    """SHA-256 of a file; of several, over their names, sizes and digests in the order given."""
+    if len(files) == 1:
+        return file_sha256(files[0])
+    digest = hashlib.sha256()
+    for path in files:
+        digest.update(f"{path.name}\0{path.stat().st_size}\0".encode() + file_sha256(path))
+    return digest.digest()
+
+
 def append_blob(binary: Path, blob: Path, digest: bytes) -> int:
     """Pad ``binary`` to a page, append ``blob`` and the trailer. Returns the blob's offset. ``digest``: sha256 of the blob."""
     with binary.open("r+b") as out, blob.open("rb") as source:

@@ -48,6 +48,8 @@ def render(
             "kv_tokens": plan.kv.n_pages * plan.kv.page_size,
             "max_rows": plan.max_rows,
             "max_seqs": plan.kv.max_seqs,
+            "quantize": options.quantize,
+            "quantize_embedding": options.quantize_embedding,
         },
         "toolchain": {"cc": cc.family, "version": cc.version, "lto": built.lto, "pgo": built.pgo},
         "memory": {

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from infc.errors import InputError
-from infc.frontend import gguf
+from infc.frontend.inputs import open_model
 from infc.frontend.validate import validate
 from infc.limits import DEFAULT, Limits
 from tests.models.raw_gguf import Raw, valid
@@ -32,7 +32,7 @@ def spoilt(spoil: Spoil) -> bytes:
 
 def load(path: Path, limits: Limits = DEFAULT) -> list[str]:
     """Read and validate; the warnings."""
-    with gguf.read(path, limits) as model:
+    with open_model(path, limits) as model:
         return validate(model, limits)[1]
 
 

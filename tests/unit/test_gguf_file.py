@@ -120,7 +120,6 @@ def test_not_a_regular_file(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     for path in (
-        tmp_path,
         tmp_path / "fifo",
         tmp_path / "loop",
         tmp_path / "none",

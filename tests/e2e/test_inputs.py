@@ -1,0 +1,119 @@
+"""Other inputs than one GGUF file: a folder, a model in parts, floats quantized on the way. The same blob and the same logits."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gguf
+import numpy as np
+import pytest
+from gguf.quants import quantize
+
+from infc.binding.artifact import Artifact
+from tests.models.hf_folder import write_folder
+
+Tiny = Callable[..., Path]
+Compiled = Callable[..., Artifact]
+
+
+def sections(artifact: Artifact) -> dict[str, bytes]:
+    """Weights, tokenizer and chat template as the artifact holds them; the description names the file, so it is left out."""
+    from infc.toolchain.append import read_trailer
+
+    trailer = read_trailer(artifact.program)
+    assert trailer is not None
+    blob = artifact.program.read_bytes()[trailer[0] : trailer[0] + trailer[1]]
+    n = int.from_bytes(blob[12:16], "little")
+    found = {}
+    for i in range(n):
+        kind, _, offset, size = np.frombuffer(blob, "<u4,<u4,<u8,<u8", 1, 16 + 24 * i)[0].tolist()
+        if kind != 4:
+            found[str(kind)] = blob[offset : offset + size]
+    return found
+
+
+def logits(artifact: Artifact) -> bytes:
+    with artifact.load(threads=1) as llm:
+        return llm.logits(llm.tokenize("once upon a time there was a cat <|im_end|> and 12 things")).tobytes()
+
+
+def requantized(file: Path, out: Path, kind: str) -> Path:
+    """The GGUF file that a converter would write: matrices of ``file`` in another format, the rest as it is."""
+    reader = gguf.GGUFReader(file)
+    w = gguf.GGUFWriter(out, "llama")
+    for field in reader.fields.values():
+        if not field.name.startswith(("GGUF.", "general.architecture", "general.file_type")):
+            value: Any = field.contents()
+            w.add_key_value(field.name, value, field.types[0], field.types[-1] if len(field.types) > 1 else None)
+    qtype = gguf.GGMLQuantizationType[kind]
+    for t in reader.tensors:
+        if t.data.ndim > 1:
+            w.add_tensor(t.name, quantize(t.data.astype(np.float32), qtype), raw_dtype=qtype)
+        else:
+            w.add_tensor(t.name, t.data)
+    w.write_header_to_file()
+    w.write_kv_data_to_file()
+    w.write_tensors_to_file()
+    w.close()
+    return out
+
+
+def test_a_folder_and_its_file_are_one_program(tmp_path: Path, tiny_llama: Tiny, compiled: Compiled) -> None:
+    file = tiny_llama(types="F16", tied=False)
+    options = {"name": "twin", "target": "scalar", "lto": False}
+    a, b = compiled(file, **options), compiled(write_folder(file, tmp_path / "m", shards=2), **options)
+    assert sections(a) == sections(b)
+    assert logits(a) == logits(b)
+
+
+def test_quantized_on_the_way(tmp_path: Path, tiny_llama: Tiny, compiled: Compiled) -> None:
+    """From a folder as from a file: the program of the file that was quantized before."""
+    file = tiny_llama(types="F16")
+    options = {"name": "twin", "target": "scalar", "lto": False}
+    before = compiled(requantized(file, tmp_path / "q.gguf", "Q4_1"), **options)
+    for source in (file, write_folder(file, tmp_path / "m")):
+        made = compiled(source, quantize="q4_1", **options)
+        assert made.manifest["options"]["quantize"] == "q4_1"
+        assert sections(made) == sections(before)
+        assert logits(made) == logits(before)
+
+
+_PEAK = """
+import resource, sys
+from pathlib import Path
+from infc.frontend.inputs import open_model
+from infc.frontend.quantize import QuantizedModel
+from infc.frontend.validate import validate
+model = open_model(sys.argv[1])
+validate(model)
+model = QuantizedModel(model, "Q4_0")
+start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = sum(int(line.split()[1]) for line in open("/proc/self/smaps") if line.startswith("Anonymous"))
+total = sum(model.data(name).nbytes for name in model.tensors)
+with open("/proc/self/status") as f:
+    peak = dict(line.split(":", 1) for line in f)
+print(before * 1024, sum(t.nbytes for t in model.tensors.values()), total)
+import tracemalloc
+tracemalloc.start()
+for name in model.tensors:
+    model.data(name)
+print(tracemalloc.get_traced_memory()[1])
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="this kernel has no smaps")
+def test_one_tensor_at_a_time(tmp_path: Path, tiny_llama: Tiny) -> None:
+    """Quantizing 12 layers holds what one tensor and a piece of it in float32 take, not what the model takes."""
+    file = tiny_llama(types="F16", dim=512, hidden_dim=2048, n_layers=12, n_heads=8, n_kv_heads=8)
+    folder = write_folder(file, tmp_path / "m", shards=3)
+    done = subprocess.run([sys.executable, "-c", _PEAK, str(folder)], capture_output=True, text=True, check=True)
+    peak = int(done.stdout.splitlines()[1])
+    size = json.loads((folder / "config.json").read_text())
+    largest = size["hidden_size"] * size["intermediate_size"]
+    assert peak < 40 * largest  # bytes: some twenty a weight while it is quantized, and as much for what Python holds
+    assert peak < 0.6 * sum(p.stat().st_size for p in folder.glob("*.safetensors"))
