@@ -81,17 +81,22 @@ class Driver:
         model = open_model(self.path, self.options.limits)
         try:
             config, warnings = validate(model, self.options.limits)
-            if self.options.quantize is not None:
-                from infc.frontend.quantize import QuantizedModel
-
-                embedding = self.options.quantize_embedding
-                model = QuantizedModel(model, self.options.quantize.upper(), embedding.upper() if embedding else None)
+            model = self.quantized(model)
         except BaseException:
             model.close()
             raise
         for warning in (*model.notes, *warnings):
             self._note(warning)
         return model, config
+
+    def quantized(self, model: ModelFile) -> ModelFile:
+        """``model`` with the types that were asked for."""
+        if self.options.quantize is None:
+            return model
+        from infc.frontend.quantize import QuantizedModel
+
+        embedding = self.options.quantize_embedding
+        return QuantizedModel(model, self.options.quantize.upper(), embedding.upper() if embedding else None)
 
     def graphs(self, model: ModelFile, config: ModelConfig) -> list[tuple[str, Graph]]:
         """(stage, verified graph) as built and after each pass."""

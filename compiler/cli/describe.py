@@ -1,42 +1,18 @@
-"""What ``inspect``, ``plan`` and ``targets`` print."""
+"""What ``plan`` and ``targets`` print."""
 
 from __future__ import annotations
 
 import os
-from collections import Counter
-from dataclasses import asdict, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from infc.limits import Limits
 from infc.options import TARGETS, CompileOptions
 from infc.pipeline import Driver
 from infc.progress import Silent
 from infc.toolchain import host
 
 _DESCRIPTION_BYTES = 3 * 4096  # the blob's head, description and trailer, a page each unless the description is long
-
-
-def _visible(text: str) -> str:
-    """A model's string as one harmless line."""
-    return "".join(c if c.isprintable() else "?" for c in text)[:100]
-
-
-def describe_model(path: Path, limits: Limits) -> str:
-    """Hyper-parameters, warnings, tensors. Raises InputError for a file infc cannot compile."""
-    reporter = Silent()
-    driver = Driver(path, CompileOptions.create(target="scalar", limits=limits), reporter)
-    model, config = driver.read()
-    with model:
-        lines = [f"{key:<16} {_visible(str(value))}" for key, value in asdict(config).items()]
-        kinds = Counter(t.type for t in model.tensors.values())
-        total = sum(t.nbytes for t in model.tensors.values())
-        lines.append(f"{'tensors':<16} {len(model.tensors)}: " + ", ".join(f"{n} {kind}" for kind, n in sorted(kinds.items())))
-        lines.append(f"{'weights':<16} {total} bytes")
-        lines += [f"{'note':<16} {_visible(n)}" for n in reporter.notes]
-        lines.append("")
-        lines += [f"{_visible(t.name):<28} {t.type:<5} {' x '.join(map(str, t.ne)):<18} {t.nbytes}" for t in model.tensors.values()]
-    return "\n".join(lines)
 
 
 def describe_plan(path: Path, batch: int, given: dict[str, Any]) -> str:
@@ -73,4 +49,4 @@ def describe_targets() -> str:
     return "\n".join(lines)
 
 
-__all__ = ["describe_model", "describe_plan", "describe_targets"]
+__all__ = ["describe_plan", "describe_targets"]

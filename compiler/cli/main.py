@@ -93,12 +93,15 @@ def compile_command(model: Path, no_pgo: bool, no_lto: bool, no_cache: bool, **g
 
 @infc.command()
 @click.argument("model", type=click.Path(path_type=Path))
+@click.option("--batch", type=click.IntRange(1), default=1, show_default=True, metavar="B", help="sequences of --ctx positions each")
+@click.option("--json/--table", "as_json", default=None, help="JSON where stdout is no terminal, else tables")
+@_plan_options
 @_limit_options
-def inspect(model: Path, **given: Any) -> None:
-    """Check MODEL and print its hyper-parameters and tensors."""
-    from infc.cli.describe import describe_model
+def inspect(model: Path, batch: int, as_json: bool | None, **given: Any) -> None:
+    """Show what MODEL is, what it would take on every target, and what of it is not supported."""
+    from infc.cli import inspect as command
 
-    print(describe_model(model, _options(given)["limits"]))
+    command.run(model, batch, not sys.stdout.isatty() if as_json is None else as_json, _options(given))
 
 
 @infc.command()
