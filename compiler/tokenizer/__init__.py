@@ -3,5 +3,6 @@
 from infc.tokenizer.chat import ChatReduction, reduce_chat
 from infc.tokenizer.compile import MODELS, compile_tokenizer
 from infc.tokenizer.patterns import PRETOKENIZERS
+from infc.tokenizer.pretokenizers import name_of, patterns_of
 
-__all__ = ["MODELS", "PRETOKENIZERS", "ChatReduction", "compile_tokenizer", "reduce_chat"]
+__all__ = ["MODELS", "PRETOKENIZERS", "ChatReduction", "compile_tokenizer", "name_of", "patterns_of", "reduce_chat"]

@@ -47,7 +47,7 @@ _CASED = (
 )
 _O200K = _CASED % (_ENDINGS + "?", _ENDINGS + "?", r"\p{N}{1,3}")
 _TEKKEN = _CASED % ("", "", r"\p{N}")
-_PUNCTUATION = r"[\p{P}\$\+<=>\^~\|`]+"  # HF's Punctuation, contiguous: ASCII's symbols too
+PUNCTUATION = r"[\p{P}\$\+<=>\^~\|`]+"  # HF's Punctuation, contiguous: ASCII's symbols too
 _CJK = "[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+"
 _DEEPSEEK_CJK = "[\u4e00-\u9fa5\u0800-\u4e00\uac00-\ud7ff]+"
 # Letters of scripts with case, as listed by DeepSeek's own file.
@@ -103,7 +103,7 @@ PRETOKENIZERS: Mapping[str, Pretokenizer] = MappingProxyType(
         ),
         "deepseek-coder": Pretokenizer((r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", _DEEPSEEK_CJK, DIGITS)),
         **dict.fromkeys("deepseek-v3 hunyuan-dense joyai-llm hy_v4".split(), _DEEPSEEK3),
-        "falcon": Pretokenizer((_PUNCTUATION, GPT2, r"[0-9][0-9][0-9]")),
+        "falcon": Pretokenizer((PUNCTUATION, GPT2, r"[0-9][0-9][0-9]")),
         **dict.fromkeys("bloom poro-chat gpt3-finnish".split(), _BLOOM),
         "viking": Pretokenizer((_SENTENCE_MARKS, DIGITS)),
         **dict.fromkeys("bailingmoe bailingmoe2 llada-moe".split(), _BAILING),

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
 from infc.errors import InputError
 from infc.tokenizer.charset import CODE_POINTS, partition
 from infc.tokenizer.dfa import Dfa, char_sets, cut_before, determinize, reads_again
+from infc.tokenizer.patterns import DIGITS, GPT2, PRETOKENIZERS, PUNCTUATION, known
 from infc.tokenizer.regex import Chars, parse
 from infc.tokenizer.scan import scan_table
 
@@ -95,3 +98,73 @@ def _split(dfa: np.ndarray, classes: list[int], end_class: int, begin: int, end:
     if gap < end:
         pieces.append((gap, end))
     return pieces
+
+
+def name_of(patterns: Sequence[str], ignore_merges: bool = False) -> str:
+    """The GGUF name whose pre-tokenizer cuts text as ``patterns`` do, from the outermost split; InputError G76 if none does.
+
+    For tokenizers that come as regular expressions (``tokenizer.json``): ``patterns_of`` reads them. Patterns need not be spelled as
+    ours: their automata are compared. ``ignore_merges`` chooses between names that differ in nothing else.
+    """
+    if not patterns:
+        raise InputError("G76", "the tokenizer cuts text in no way: no known pre-tokenizer does that", "tokenizer.json: pre_tokenizer")
+    wanted = _canonical(tuple(patterns))
+    for exact in (True, False):  # where no name has this ignore_merges, it changes nothing that the splits say
+        for name, entry in PRETOKENIZERS.items():
+            if (entry.ignore_merges == ignore_merges) == exact and _canonical(entry.splits) == wanted:
+                if not exact:
+                    raise InputError("G76", f"the splits are those of {name}, but ignore_merges is {str(ignore_merges).lower()}")
+                return name
+    raise InputError("G76", f"no known pre-tokenizer splits by {' then '.join(patterns):.120} (known: {known()})")
+
+
+@lru_cache(maxsize=64)
+def _canonical(patterns: tuple[str, ...]) -> tuple[object, ...]:
+    """What two lists of patterns have in common exactly if they cut every text alike split by split: automata over character classes that
+    none of them tells apart further, numbered in the order of their first code points."""
+    tables = compile_splits(patterns)
+    columns = np.concatenate([d[:, : tables.n_classes] for d in tables.dfas])
+    ends = [d[:, tables.n_classes].tobytes() for d in tables.dfas]
+    points = tables.stage2[(tables.stage1.astype(np.int64)[:, None] * _BLOCK + np.arange(_BLOCK)).reshape(-1)]
+    kinds: dict[bytes, int] = {}
+    first = np.unique(points, return_index=True)[1]
+    number = np.zeros(tables.n_classes, np.uint8)
+    for c in np.argsort(first).tolist():
+        number[c] = kinds.setdefault(columns[:, c].tobytes(), len(kinds))
+    states = tuple(_states(d, number, tables.n_classes) for d in tables.dfas)
+    return (number[points].tobytes(), states, tuple(len(e) for e in ends))
+
+
+def _states(dfa: np.ndarray, number: np.ndarray, n_classes: int) -> tuple[tuple[int, ...], ...]:
+    """The rows of an automaton over the numbered kinds, its states numbered in the order in which a walk from the start meets them."""
+    keep = [int(np.flatnonzero(number == k)[0]) for k in range(int(number.max()) + 1)]
+    order, seen = [0, 1], {0: 0, 1: 1}
+    rows = []
+    for state in order:
+        cells = []
+        for c in (*keep, n_classes):
+            to, matched = int(dfa[state, c]) >> 1, int(dfa[state, c]) & 1
+            if to not in seen:
+                seen[to] = len(order)
+                order.append(to)
+            cells.append(seen[to] << 1 | matched)
+        rows.append(tuple(cells))
+    return tuple(rows)
+
+
+def patterns_of(pre_tokenizer: Mapping[str, Any]) -> list[str]:
+    """The splits of a ``pre_tokenizer`` object of ``tokenizer.json``, for ``name_of``. InputError G76 for a kind that is none of ours."""
+    kind = pre_tokenizer.get("type")
+    if kind == "Sequence":
+        return [p for part in pre_tokenizer.get("pretokenizers") or () for p in patterns_of(part)]
+    if kind == "ByteLevel" and not pre_tokenizer.get("add_prefix_space"):
+        return [GPT2] if pre_tokenizer.get("use_regex", True) else []
+    if kind == "Digits" and pre_tokenizer.get("individual_digits"):
+        return [DIGITS]
+    if kind == "Punctuation" and pre_tokenizer.get("behavior") == "Contiguous":
+        return [PUNCTUATION]
+    if kind == "Split" and pre_tokenizer.get("behavior") == "Isolated" and not pre_tokenizer.get("invert"):
+        pattern = pre_tokenizer.get("pattern")
+        if isinstance(pattern, Mapping) and isinstance(pattern.get("Regex"), str):
+            return [str(pattern["Regex"])]
+    raise InputError("G76", f"pre-tokenizer {kind!s:.40} with these options is not supported", "tokenizer.json: pre_tokenizer")

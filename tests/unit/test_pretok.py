@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from importlib import resources
 from typing import Any
@@ -16,7 +17,7 @@ from infc.errors import InputError
 from infc.tokenizer.charset import CODE_POINTS, CharSet, partition, properties
 from infc.tokenizer.dfa import MAX_STATES
 from infc.tokenizer.patterns import PRETOKENIZERS, pretokenizer
-from infc.tokenizer.pretokenizers import compile_splits, split_text
+from infc.tokenizer.pretokenizers import compile_splits, name_of, patterns_of, split_text
 from infc.tokenizer.regex import parse
 from tests.unit.tokenizer_support import adversarial, distinct_pretokenizers, hf_pre_tokenizer
 
@@ -194,3 +195,27 @@ def test_an_unknown_name_is_refused() -> None:
         with pytest.raises(InputError) as e:
             pretokenizer(bad)
         assert e.value.code == "G76"
+
+
+def test_the_name_of_patterns() -> None:
+    for name in distinct_pretokenizers():
+        entry = PRETOKENIZERS[name]
+        same = {"bailingmoe": "qwen2"}.get(name, name)  # written in another way, and the same
+        assert name_of(entry.splits, entry.ignore_merges) == same
+        assert name_of(patterns_of(json_of(name)), entry.ignore_merges) == same
+    other = r"(?:'[sS\u017f]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])|[^\n\r\p{N}\p{L}]?\p{L}+|\p{N}\p{N}?\p{N}?"
+    assert name_of([other + r"| ?[^\s\p{L}\p{N}]+[\n\r]*|\s*[\r\n]+|\s+(?!\S)|\s+"], True) == "llama-bpe", "another spelling of the same"
+    for wrong in ([r"\p{L}+|\s+"], [], [r"[\r\n]", r"\s?\p{L}+"]):
+        with pytest.raises(InputError) as e:
+            name_of(wrong)
+        assert e.value.code == "G76"
+    for bad in ({"type": "Metaspace"}, {"type": "Split", "behavior": "Removed", "pattern": {"Regex": "a"}}, {}, {"type": "Digits"}):
+        with pytest.raises(InputError):
+            patterns_of(bad)
+
+
+def json_of(name: str) -> dict[str, Any]:
+    """The ``pre_tokenizer`` object as a ``tokenizer.json`` has it."""
+    whole = tokenizers.Tokenizer(tokenizers.models.BPE())
+    whole.pre_tokenizer = hf_pre_tokenizer(name)
+    return dict(json.loads(whole.to_str())["pre_tokenizer"])
