@@ -36,8 +36,8 @@ class Plane:
 
 @dataclass(frozen=True)
 class Layout:
-    """A format's planes and scales. ``halves``: offsets of f16 values in the file's block; ``negated`` says which of them r16 holds with the
-    other sign. ``small`` unpacks the ``small_size`` bytes at ``small_at`` into one byte a scale (see ``scales``)."""
+    """A format's planes and scales. ``halves``: offsets of f16 values in the file's block; ``negated``: those whose sign r16 turns.
+    ``small`` unpacks the ``small_size`` bytes at ``small_at`` into one byte a scale (see ``scales``)."""
 
     planes: tuple[Plane, ...]
     halves: tuple[int, ...]

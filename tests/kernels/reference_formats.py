@@ -18,8 +18,8 @@ Parts = tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.float32]]
 
 # where the f16 fields of a block are
 HALVES = {
-    "Q4_0": (0,), "Q4_1": (0, 2), "Q5_0": (0,), "Q5_1": (0, 2), "Q8_0": (0,), "Q2_K": (80, 82), "Q3_K": (108,), "Q4_K": (0, 2), "Q5_K": (0, 2),
-    "Q6_K": (208,), "IQ4_NL": (0,), "IQ4_XS": (0,), "MXFP4": (), "TQ1_0": (52,), "TQ2_0": (64,),
+    "Q4_0": (0,), "Q4_1": (0, 2), "Q5_0": (0,), "Q5_1": (0, 2), "Q8_0": (0,), "Q2_K": (80, 82), "Q3_K": (108,), "Q4_K": (0, 2),
+    "Q5_K": (0, 2), "Q6_K": (208,), "IQ4_NL": (0,), "IQ4_XS": (0,), "MXFP4": (), "TQ1_0": (52,), "TQ2_0": (64,),
 }  # fmt: skip
 
 
@@ -58,7 +58,7 @@ def _q8_0(b: Bytes) -> Parts:
 
 
 def _elements(b: Bytes, at: int, bits: int, run: int, per: int) -> Any:
-    """256 fields of ``bits`` bits: runs of ``run`` bytes from ``at``, each holding its bytes' lowest fields first, ``per`` fields a byte."""
+    """256 fields of ``bits`` bits: runs of ``run`` bytes from ``at`` hold their bytes' lowest fields first, ``per`` a byte."""
     e = np.arange(256)
     chunk, rest = e // (run * per), e % (run * per)
     return _bit(b[:, at + run * chunk + rest % run], bits * (rest // run), bits)
