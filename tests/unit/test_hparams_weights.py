@@ -65,7 +65,6 @@ def poke(name: str, at: int, code: str, value: float) -> Spoil:
     ("G60", "integers", entry(Q, type=24, data=bytes(1024))),
     ("G60", "doubles", entry(Q, type=28, data=bytes(8192))),
     ("G60", "q8_1", entry(Q, type=9, data=bytes(40 * 32))),
-    ("G60", "i8", entry(Q, type=24, data=bytes(32 * 32))),
     ("G64", "f32 NaN", poke("output_norm.weight", 64, "I", 0x7FC00001)),
     ("G64", "f32 -Inf", poke("rope_freqs.weight", 28, "I", 0xFF800000)),
     ("G64", "f16 NaN", poke("blk.0.attn_k.weight", -2, "H", NAN16)),
