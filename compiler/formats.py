@@ -37,6 +37,16 @@ FORMATS: dict[str, BlockFormat] = {
         BlockFormat("Q5_0", 32, 22, 352, "q8"),
         BlockFormat("Q5_1", 32, 24, 384, "q8"),
         BlockFormat("Q8_0", 32, 34, 544, "q8"),
+        BlockFormat("Q2_K", 256, 84, 1344, "q8"),
+        BlockFormat("Q3_K", 256, 110, 1824, "q8"),
+        BlockFormat("Q4_K", 256, 144, 2368, "q8"),
+        BlockFormat("Q5_K", 256, 176, 2880, "q8"),
+        BlockFormat("Q6_K", 256, 210, 3360, "q8"),
+        BlockFormat("IQ4_NL", 32, 18, 288, "q8"),
+        BlockFormat("IQ4_XS", 256, 136, 2208, "q8"),
+        BlockFormat("MXFP4", 32, 17, 272, "q8"),
+        BlockFormat("TQ1_0", 256, 54, 1056, "q8"),
+        BlockFormat("TQ2_0", 256, 66, 1056, "q8"),
     )
 }
 

@@ -66,7 +66,7 @@ static inline infc_q8 infc_q8_view(uint8_t *base, size_t rows, size_t width, int
 {
     const size_t blocks = rows * (width / 32);
     uint8_t *d = base + rows * width;
-    return (infc_q8){(int8_t *)base, (float *)d, (int32_t *)(d + 4 * blocks), (float *)(d + 8 * blocks), tiled};
+    return (infc_q8){(int8_t *)base, (float *)d, (int16_t *)(d + 4 * blocks), (float *)(d + 8 * blocks), tiled};
 }
 
 // Cosines and signed sines of one row, spread over the pairs: out is (2, head_dim), table is (rope_dim / 2, 2) of the position.

@@ -24,25 +24,41 @@
 #define INFC_LINEAR(suffix) INFC_CAT(linear_, INFC_FORMAT, suffix)  // linear_q4_1_q8_gemv
 #define INFC_EMBED INFC_CAT(embed_, INFC_FORMAT, _row)
 
-INFC_INLINE float infc_load_f16(const uint8_t *p)
-{
-    uint16_t h;
-    memcpy(&h, p, 2);
-    return infc_f16_to_f32(h);
-}
+// What a format without a minimum, and one whose scales are 16 f16 (and 16 minima) a block, would write out
+#define INFC_NO_MIN(F)      \
+    enum { F##_HAS_MIN = 0 }; \
+    INFC_INLINE v16f F##_min(const uint8_t *scales, int i) { return (void)scales, (void)i, v16f_zero(); }
+#define INFC_F16_SCALE(F) \
+    INFC_INLINE v16f F##_scale(const uint8_t *scales, int i) { return (void)i, v16f_from_f16(scales); }
+#define INFC_F16_MIN(F)     \
+    enum { F##_HAS_MIN = 1 }; \
+    INFC_INLINE v16f F##_min(const uint8_t *scales, int i) { return (void)i, v16f_from_f16(scales + 32); }
 
 #include "quant/bf16.h"
 #include "quant/f16.h"
 #include "quant/f32.h"
+#include "quant/iq4_nl.h"
+#include "quant/iq4_xs.h"
+#include "quant/mxfp4.h"
+#include "quant/q2_k.h"
+#include "quant/q3_k.h"
 #include "quant/q4_0.h"
 #include "quant/q4_1.h"
+#include "quant/q4_k.h"
 #include "quant/q5_0.h"
 #include "quant/q5_1.h"
+#include "quant/q5_k.h"
+#include "quant/q6_k.h"
 #include "quant/q8_0.h"
+#include "quant/tq1_0.h"
+#include "quant/tq2_0.h"
 
 #undef INFC_CAT_
 #undef INFC_CAT
 #undef INFC_F
 #undef INFC_LINEAR
 #undef INFC_EMBED
+#undef INFC_NO_MIN
+#undef INFC_F16_SCALE
+#undef INFC_F16_MIN
 #endif

@@ -1,42 +1,69 @@
 // infc_linear_q8.h: the loops of a block-quantized format with q8 activations. Included once per format by quant/F.h, which defines
 // INFC_FORMAT and, with F for its name:
-//   F_BLOCK_BYTES     16 rows x 32 k in the r16 layout          F_SCALES     offset of 16 f16 scales d (and, F_HAS_MIN, 16 minima m)
-//   F_SIGNED          weights are int8, else unsigned           F_FOLD       groups of 4 k between two folds of a vdot (8 or 4)
+//   F_SUPER           blocks of 32 k whose scales lie together: 1, or 8 where the file's block has 256 k
+//   F_QUANT_BYTES     quants of 16 rows x 32 k in the r16 layout     F_SCALE_BYTES   scales of 16 rows x F_SUPER blocks, after their quants
+//   F_HALVES          1, or 2 where a scale is that of 16 k          F_HAS_MIN       whether there is a minimum
+//   F_SIGNED          weights are int8, else unsigned                F_FOLD          groups of 4 k between two folds of a vdot
 //   F_ZERO            zero point: the weight is (q - F_ZERO) * d
 //   v64b F_group(block, g)       16 rows x k = 4g..4g+3, g = 0..7
-//   int F_value(block, row, k)   one q
-// One f32 accumulator per output element, blocks ascending: acc = fma((float)(sum q x - F_ZERO s), dw dx, acc); with a minimum then
-// acc = fma(mw, ds, acc). Nothing here may change that.
+//   v16f F_scale(scales, i)      d of 16 rows, i counts the scales of the blocks that lie together; exact in f32
+//   v16f F_min(scales, i)        what is added to them, exact in f32 (only with F_HAS_MIN)
+// One f32 accumulator per output element, scales ascending: acc = fma((float)(sum q x - F_ZERO s), dw dx, acc); with a minimum then
+// acc = fma(mw, ds, acc). The sums run over the 32 or 16 k of a scale. Nothing here may change that.
 // No include guard: this is a template.
 
-enum { INFC_F(UNPACKED_BYTES) = 512 + 64 + INFC_F(HAS_MIN) * 64 };  // 8 groups, then d and m as f32
+enum {
+    INFC_F(GROUPS) = 8 / INFC_F(HALVES),
+    INFC_F(SUPER_BYTES) = INFC_F(SUPER) * INFC_F(QUANT_BYTES) + INFC_F(SCALE_BYTES),
+    // Unpacked, a scale's groups are followed by d and m as f32
+    INFC_F(PART_BYTES) = 64 * INFC_F(GROUPS) + 64 + 64 * INFC_F(HAS_MIN),
+    INFC_F(UNPACKED_BYTES) = INFC_F(HALVES) * INFC_F(PART_BYTES)
+};
 
-// sum[p * MT + m] = sum over the block's 32 k of w x, for NP panels at w, w + stride and MT rows at x, x + ldx; NP * MT <= 8
-INFC_INLINE void INFC_F(dot)(const uint8_t *w, size_t stride, int unpacked, const int8_t *x, const int32_t *s, size_t ldx, size_t lds,
-                             int NP, int MT, v16i *sum)
+INFC_INLINE size_t INFC_F(panel_bytes)(int K) { return (size_t)(K / 32 / INFC_F(SUPER)) * INFC_F(SUPER_BYTES); }
+// Block b of a panel, and the scales of the blocks it lies with
+INFC_INLINE const uint8_t *INFC_F(block)(const uint8_t *panel, int b)
 {
-    const int zero = INFC_F(ZERO) + (INFC_F(SIGNED) ? INFC_S8_BIAS : 0);
+    return panel + (size_t)((unsigned)b / INFC_F(SUPER)) * INFC_F(SUPER_BYTES) + (size_t)((unsigned)b % INFC_F(SUPER)) * INFC_F(QUANT_BYTES);
+}
+INFC_INLINE const uint8_t *INFC_F(scales)(const uint8_t *panel, int b)
+{
+    return panel + (size_t)((unsigned)b / INFC_F(SUPER)) * INFC_F(SUPER_BYTES) + INFC_F(SUPER) * INFC_F(QUANT_BYTES);
+}
+// The number of the scale of half h of block b among those
+INFC_INLINE int INFC_F(number)(int b, int h) { return (int)((unsigned)b % INFC_F(SUPER)) * INFC_F(HALVES) + h; }
+
+// The sum of q over the k of scale h of a block
+INFC_INLINE int INFC_F(sum)(const int16_t *s, int h) { return INFC_F(HALVES) == 1 ? s[0] : h ? s[0] - s[1] : s[1]; }
+
+// sum[p * MT + m] = sum over the k of scale h of a block of w x, for NP panels at w, w + stride and MT rows at x, x + ldx; NP * MT <= 8
+INFC_INLINE void INFC_F(dot)(const uint8_t *w, size_t stride, int unpacked, int h, const int8_t *x, const int16_t *s, size_t ldx,
+                             size_t lds, int NP, int MT, v16i *sum)
+{
+    const int zero = INFC_F(ZERO) + (INFC_F(SIGNED) ? INFC_S8_BIAS : 0), first = unpacked ? 0 : h * INFC_F(GROUPS);
+    x += 4 * h * INFC_F(GROUPS);
+    if (unpacked) w += h * INFC_F(PART_BYTES);
     INFC_UNROLL for (int i = 0; i < NP; i++) {
-        INFC_UNROLL for (int m = 0; m < MT; m++) sum[i * MT + m] = v16i_set1(zero ? -zero * s[m * lds] : 0);
+        INFC_UNROLL for (int m = 0; m < MT; m++) sum[i * MT + m] = v16i_set1(zero ? -zero * INFC_F(sum)(s + 2 * m * lds, h) : 0);
     }
     if (INFC_F(SIGNED)) {
-        INFC_UNROLL for (int g = 0; g < 8; g++) {
+        INFC_UNROLL for (int g = 0; g < INFC_F(GROUPS); g++) {
             INFC_UNROLL for (int i = 0; i < NP; i++) {
                 const uint8_t *b = w + i * stride;
-                const v64b v = unpacked ? v64b_load(b + 64 * g) : v64b_s8(INFC_F(group)(b, g));
+                const v64b v = unpacked ? v64b_load(b + 64 * g) : v64b_s8(INFC_F(group)(b, first + g));
                 INFC_UNROLL for (int m = 0; m < MT; m++) sum[i * MT + m] = vdot_step_s8(sum[i * MT + m], v, x + m * ldx + 4 * g);
             }
         }
         return;
     }
-    INFC_UNROLL for (int f = 0; f < 8 / INFC_F(FOLD); f++) {
+    INFC_UNROLL for (int f = 0; f < INFC_F(GROUPS) / INFC_F(FOLD); f++) {
         vdot a[8];
         INFC_UNROLL for (int i = 0; i < NP * MT; i++) a[i] = vdot_zero();
         INFC_UNROLL for (int j = 0; j < INFC_F(FOLD); j++) {
             const int g = f * INFC_F(FOLD) + j;
             INFC_UNROLL for (int i = 0; i < NP; i++) {
                 const uint8_t *b = w + i * stride;
-                const v64b v = unpacked ? v64b_load(b + 64 * g) : INFC_F(group)(b, g);
+                const v64b v = unpacked ? v64b_load(b + 64 * g) : INFC_F(group)(b, first + g);
                 INFC_UNROLL for (int m = 0; m < MT; m++) a[i * MT + m] = vdot_step(a[i * MT + m], v, x + m * ldx + 4 * g);
             }
         }
@@ -47,35 +74,41 @@ INFC_INLINE void INFC_F(dot)(const uint8_t *w, size_t stride, int unpacked, cons
 }
 
 // Blocks b0..b1 of NP panels and rows m0..m0+MT-1, added to y (panel i at y + i * ldy) or, at block 0, to zero.
-// w: block b0 of the first panel, the next panel `stride` bytes on; packed as stored, or unpacked by F_unpack: then x is tiled, and the
+// w: the first panel as stored, the next one `stride` bytes on; or its blocks from b0 on, unpacked by F_unpack: then x is tiled, and the
 // MT rows lie in one tile.
 INFC_INLINE void INFC_F(tile)(const uint8_t *w, size_t stride, int unpacked, const infc_q8 *x, int K, int b0, int b1, int m0, int NP,
                               int MT, float *y, size_t ldy)
 {
-    const size_t nb = (size_t)K / 32, block = unpacked ? INFC_F(UNPACKED_BYTES) : INFC_F(BLOCK_BYTES);
+    const size_t nb = (size_t)K / 32;
     const size_t first = unpacked ? m0 / 16 * 16 * nb + m0 % 16 : m0 * nb, row = unpacked ? 1 : nb, step = unpacked ? 16 : 1;
     const int8_t *q = x->q + 32 * first;
     const float *d = x->d + first, *ds = x->ds + first;
-    const int32_t *s = x->s + first;
+    const int16_t *s = x->s + 2 * first;
     v16f acc[8];
     INFC_UNROLL for (int i = 0; i < NP; i++) {
         INFC_UNROLL for (int m = 0; m < MT; m++) acc[i * MT + m] = b0 ? v16f_load(y + i * ldy + 16 * (m0 + m)) : v16f_zero();
     }
-    for (int b = b0; b < b1; b++, w += block) {
-        v16i sum[8];
+    for (int b = b0; b < b1; b++) {
+        const uint8_t *block = unpacked ? w + (size_t)(b - b0) * INFC_F(UNPACKED_BYTES) : INFC_F(block)(w, b);
         if (!unpacked && m0 == 0) {  // later tiles find the panel in cache
-            for (size_t line = 0; line < block; line += 64) infc_prefetch_weights(w + INFC_PREFETCH_BYTES + line);
+            enum { EACH = (INFC_F(SUPER_BYTES) + 64 * INFC_F(SUPER) - 1) / (64 * INFC_F(SUPER)) };  // lines a block, scales included
+            const uint8_t *ahead = INFC_F(block)(w, b - b % INFC_F(SUPER)) + INFC_PREFETCH_BYTES + b % INFC_F(SUPER) * 64 * EACH;
+            INFC_UNROLL for (int line = 0; line < EACH; line++) infc_prefetch_weights(ahead + 64 * line);
         }
-        INFC_F(dot)(w, stride, unpacked, q + 32 * step * b, s + step * b, 32 * row, row, NP, MT, sum);
-        INFC_UNROLL for (int i = 0; i < NP; i++) {
-            const uint8_t *sc = w + i * stride + (unpacked ? 512 : INFC_F(SCALES));
-            const v16f dw = unpacked ? v16f_load((const float *)(const void *)sc) : v16f_from_f16(sc);
-            v16f mw = dw;
-            if (INFC_F(HAS_MIN)) mw = unpacked ? v16f_load((const float *)(const void *)(sc + 64)) : v16f_from_f16(sc + 32);
-            INFC_UNROLL for (int m = 0; m < MT; m++) {
-                v16f *a = acc + i * MT + m;
-                *a = v16f_fma(v16f_from_i32(sum[i * MT + m]), v16f_mul(dw, v16f_set1(d[row * m + step * b])), *a);
-                if (INFC_F(HAS_MIN)) *a = v16f_fma(mw, v16f_set1(ds[row * m + step * b]), *a);
+        INFC_UNROLL for (int h = 0; h < INFC_F(HALVES); h++) {
+            v16i sum[8];
+            INFC_F(dot)(block, stride, unpacked, h, q + 32 * step * b, s + 2 * step * b, 32 * row, row, NP, MT, sum);
+            INFC_UNROLL for (int i = 0; i < NP; i++) {
+                const uint8_t *sc = unpacked ? block + i * stride + h * INFC_F(PART_BYTES) + 64 * INFC_F(GROUPS) : INFC_F(scales)(w, b) + i * stride;
+                const v16f dw = unpacked ? v16f_load((const float *)(const void *)sc) : INFC_F(scale)(sc, INFC_F(number)(b, h));
+                v16f mw = dw;
+                if (INFC_F(HAS_MIN)) mw = unpacked ? v16f_load((const float *)(const void *)(sc + 64)) : INFC_F(min)(sc, INFC_F(number)(b, h));
+                INFC_UNROLL for (int m = 0; m < MT; m++) {
+                    const size_t at = row * m + step * b;
+                    v16f *a = acc + i * MT + m;
+                    *a = v16f_fma(v16f_from_i32(sum[i * MT + m]), v16f_mul(dw, v16f_set1(d[at])), *a);
+                    if (INFC_F(HAS_MIN)) *a = v16f_fma(mw, v16f_set1(INFC_F(HALVES) == 1 ? ds[at] : d[at] * (float)INFC_F(sum)(s + 2 * at, h)), *a);
+                }
             }
         }
     }
@@ -107,29 +140,33 @@ INFC_INLINE void INFC_F(rows)(const uint8_t *w, size_t stride, int unpacked, con
 #undef INFC_REST
 }
 
-// n_panels * K / 32 * F_BLOCK_BYTES read; 16 * n_panels * K MACs
+// n_panels * panel bytes read; 16 * n_panels * K MACs
 INFC_INLINE void INFC_LINEAR(_q8_gemv)(const uint8_t *w, int n_panels, int K, const infc_q8 *x, float *y)
 {
-    const size_t panel = (size_t)K / 32 * INFC_F(BLOCK_BYTES);
+    const size_t panel = INFC_F(panel_bytes)(K);
     for (int p = 0; p < n_panels; p++) INFC_F(tile)(w + p * panel, 0, 0, x, K, 0, K / 32, 0, 1, 1, y + 16 * (size_t)p, 0);
 }
 
 INFC_INLINE void INFC_LINEAR(_q8_small)(const uint8_t *w, int n_panels, int K, const infc_q8 *x, int M, float *y)
 {
-    const size_t panel = (size_t)K / 32 * INFC_F(BLOCK_BYTES), ldy = 16 * (size_t)M;
+    const size_t panel = INFC_F(panel_bytes)(K), ldy = 16 * (size_t)M;
     for (int p = 0; p < n_panels; p++) INFC_F(rows)(w + p * panel, 0, 0, x, K, 0, K / 32, M, 1, INFC_SMALL_TILE_ROWS, y + p * ldy, ldy);
 }
 
-// n blocks as stored -> groups as the dot product wants them, and f32 scales
-INFC_INLINE void INFC_F(unpack)(const uint8_t *w, int n, uint8_t *out)
+// Blocks b0..b1 of a panel -> groups, as the dot product wants them or (tiles) as int8 with the zero point taken off, and f32 scales
+INFC_INLINE void INFC_F(unpack)(const uint8_t *panel, int b0, int b1, int tiles, uint8_t *out)
 {
-    for (int b = 0; b < n; b++, w += INFC_F(BLOCK_BYTES), out += INFC_F(UNPACKED_BYTES)) {
-        INFC_UNROLL for (int g = 0; g < 8; g++) {
-            const v64b v = INFC_F(group)(w, g);
-            v64b_store(out + 64 * g, INFC_F(SIGNED) ? v64b_s8(v) : v);
+    for (int b = b0; b < b1; b++) {
+        const uint8_t *block = INFC_F(block)(panel, b), *scales = INFC_F(scales)(panel, b);
+        INFC_UNROLL for (int h = 0; h < INFC_F(HALVES); h++, out += INFC_F(PART_BYTES)) {
+            INFC_UNROLL for (int g = 0; g < INFC_F(GROUPS); g++) {
+                const v64b v = INFC_F(group)(block, h * INFC_F(GROUPS) + g);
+                v64b_store(out + 64 * g, tiles ? v64b_sub(v, INFC_F(ZERO)) : INFC_F(SIGNED) ? v64b_s8(v) : v);
+            }
+            float *f = (float *)(void *)(out + 64 * INFC_F(GROUPS));
+            v16f_store(f, INFC_F(scale)(scales, INFC_F(number)(b, h)));
+            if (INFC_F(HAS_MIN)) v16f_store(f + 16, INFC_F(min)(scales, INFC_F(number)(b, h)));
         }
-        v16f_store((float *)(void *)(out + 512), v16f_from_f16(w + INFC_F(SCALES)));
-        if (INFC_F(HAS_MIN)) v16f_store((float *)(void *)(out + 576), v16f_from_f16(w + INFC_F(SCALES) + 32));
     }
 }
 
@@ -137,18 +174,18 @@ INFC_INLINE void INFC_F(gemm_panels)(const uint8_t *w, int K, const infc_q8 *x, 
 {
     // Chunks of nearly equal length that fit the scratch; y holds the accumulators from one chunk to the next.
     const int nb = K / 32, most = INFC_GEMM_CHUNK_BYTES / INFC_F(UNPACKED_BYTES) / NP, chunks = (nb + most - 1) / most;
-    const size_t panel = (size_t)nb * INFC_F(BLOCK_BYTES);
+    const size_t panel = INFC_F(panel_bytes)(K);
     for (int c = 0; c < chunks; c++) {
         const int b0 = nb * c / chunks, b1 = nb * (c + 1) / chunks;
         const size_t stride = (size_t)(b1 - b0) * INFC_F(UNPACKED_BYTES);
-        for (int i = 0; i < NP; i++) INFC_F(unpack)(w + i * panel + (size_t)b0 * INFC_F(BLOCK_BYTES), b1 - b0, scratch + i * stride);
+        for (int i = 0; i < NP; i++) INFC_F(unpack)(w + i * panel, b0, b1, 0, scratch + i * stride);
         INFC_F(rows)(scratch, stride, 1, x, K, b0, b1, M, NP, INFC_TILE_ROWS, y, 16 * (size_t)M);
     }
 }
 
 INFC_INLINE void INFC_LINEAR(_q8_gemm)(const uint8_t *w, int n_panels, int K, const infc_q8 *x, int M, float *y, void *scratch)
 {
-    const size_t panel = (size_t)K / 32 * INFC_F(BLOCK_BYTES), ldy = 16 * (size_t)M;
+    const size_t panel = INFC_F(panel_bytes)(K), ldy = 16 * (size_t)M;
     int p = 0;
     for (; p + INFC_GEMM_PANELS <= n_panels; p += INFC_GEMM_PANELS)
         INFC_F(gemm_panels)(w + p * panel, K, x, M, INFC_GEMM_PANELS, y + p * ldy, (uint8_t *)scratch);
@@ -160,17 +197,24 @@ INFC_INLINE void INFC_LINEAR(_q8_gemm)(const uint8_t *w, int n_panels, int K, co
 #include "infc_linear_tiles.h"
 #endif
 
-// out: (K) floats, exact: (q - F_ZERO) * d, plus m by fma
+// out: (K) floats: (q - F_ZERO) * d, exact, plus m by fma. Unpacks sixteen rows for one, with the instructions that the products use.
 INFC_INLINE void INFC_EMBED(const uint8_t *w, int K, int token, float *out)
 {
     const int row = token % 16;
-    const uint8_t *b = w + (size_t)(token / 16) * (K / 32) * INFC_F(BLOCK_BYTES);
-    for (int i = 0; i < K / 32; i++, b += INFC_F(BLOCK_BYTES)) {
-        const uint8_t *sc = b + INFC_F(SCALES) + 2 * row;
-        const float d = infc_load_f16(sc);
-        for (int k = 0; k < 32; k++) {
-            const float q = (float)(INFC_F(value)(b, row, k) - INFC_F(ZERO));
-            out[32 * i + k] = INFC_F(HAS_MIN) ? fmaf(q, d, infc_load_f16(sc + 32 * INFC_F(HAS_MIN))) : q * d;
+    const uint8_t *panel = w + (size_t)(token / 16) * INFC_F(panel_bytes)(K);
+    for (int part = 0; part < K / 32 * INFC_F(HALVES); part++) {
+        const int b = part / INFC_F(HALVES), h = part % INFC_F(HALVES);
+        const uint8_t *block = INFC_F(block)(panel, b), *scales = INFC_F(scales)(panel, b);
+        float d[16], m[16] = {0};
+        v16f_store(d, INFC_F(scale)(scales, INFC_F(number)(b, h)));
+        if (INFC_F(HAS_MIN)) v16f_store(m, INFC_F(min)(scales, INFC_F(number)(b, h)));
+        for (int g = 0; g < INFC_F(GROUPS); g++) {
+            uint8_t v[64];
+            v64b_store(v, INFC_F(group)(block, h * INFC_F(GROUPS) + g));
+            for (int k = 4 * row; k < 4 * row + 4; k++) {
+                const float q = (float)((INFC_F(SIGNED) ? (int8_t)v[k] : v[k]) - INFC_F(ZERO));
+                *out++ = INFC_F(HAS_MIN) ? fmaf(q, d[row], m[row]) : q * d[row];
+            }
         }
     }
 }

@@ -9,7 +9,7 @@
 typedef struct infc_q8 {
     int8_t *q;    // blocks of 32, -127..127
     float *d;     // scale of each block
-    int32_t *s;   // sum of q: what a zero point multiplies
+    int16_t *s;   // two a block: the sum of q, which a zero point multiplies, and that of its first 16
     float *ds;    // d * s: what a minimum multiplies
     int tiled;
 } infc_q8;
@@ -33,7 +33,7 @@ INFC_INLINE void quantize_q8_block(v16f l, v16f h, const infc_q8 *a, int K, int 
     const float amax = infc_bits_to_float((uint32_t)bits);
     if (__builtin_expect(!(amax >= 1e-30f && bits < 0x7f800000), 0)) {
         memset(q, 0, 32);
-        a->s[i] = 0;
+        a->s[2 * i] = a->s[2 * i + 1] = 0;
         a->d[i] = a->ds[i] = bits >= 0x7f800000 ? infc_bits_to_float(0x7fc00000) : 0.0f;
         return;
     }
@@ -41,11 +41,13 @@ INFC_INLINE void quantize_q8_block(v16f l, v16f h, const infc_q8 *a, int K, int 
     const v16i ql = v16i_round(yl), qh = v16i_round(yh);
     v16i_store_i8(q, ql);
     v16i_store_i8(q + 16, qh);
-    const int32_t s = v16i_fold_add(v16i_add(ql, qh));
+    const int32_t both = v16i_fold_add(v16i_add(v16i_shl16(ql), v16i_add(ql, qh)));  // both sums in one fold: 2^16 first + all
+    const int16_t s = (int16_t)both;
     const v16f fl = v16f_from_i32(ql), fh = v16f_from_i32(qh);
     const float yq = v16f_fold_add(v16f_fma(yh, fh, v16f_mul(yl, fl))), qq = v16f_fold_add(v16f_fma(fh, fh, v16f_mul(fl, fl)));
     const float d = yq / qq * (amax / 127.0f);  // max|x| itself has q = 127, so qq > 0
-    a->s[i] = s;
+    a->s[2 * i] = s;
+    a->s[2 * i + 1] = (int16_t)((both - s) >> 16);
     a->d[i] = d;
     a->ds[i] = d * (float)s;
 }

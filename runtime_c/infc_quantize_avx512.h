@@ -55,14 +55,15 @@ INFC_INLINE void quantize_q8_sixteen(const float *x, size_t ldx, const infc_q8 *
         v16i_store_i8(a->q + 32 * (i + (size_t)r) + 16, qh);
         yq[r] = v16f_fma(yh, fh, v16f_mul(yl, fl));
         qq[r] = v16f_fma(fh, fh, v16f_mul(fl, fl));
-        sums[r] = v16i_add(ql, qh);
+        sums[r] = v16i_add(v16i_shl16(ql), v16i_add(ql, qh));  // 2^16 first + all
     }
-    const v16i s = v16i_fold_add_16(sums);
+    const v16i both = v16i_fold_add_16(sums), s = _mm512_srai_epi32(v16i_shl16(both), 16);
+    const v16i pair = _mm512_mask_blend_epi16(0x55555555, v16i_sub(both, s), s);  // (all, first): what `all` borrowed comes back
     const v16f d = v16f_mul(v16f_div(v16f_fold_add_16(yq), v16f_fold_add_16(qq)), v16f_div(amax, v16f_set1(127.0f)));
     const v16f ds = v16f_mul(d, v16f_from_i32(s));
     const v16f none = _mm512_mask_blend_ps(_mm512_cmplt_epi32_mask(bits, v16i_set1(0x7f800000)), v16f_set1(infc_bits_to_float(0x7fc00000)), v16f_zero());
     v16f_store(a->d + i, _mm512_mask_blend_ps(usual, none, d));
     v16f_store(a->ds + i, _mm512_mask_blend_ps(usual, none, ds));
-    _mm512_storeu_si512(a->s + i, s);
+    _mm512_storeu_si512(a->s + 2 * i, pair);
 }
 #endif

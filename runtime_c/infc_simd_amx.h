@@ -9,14 +9,16 @@
 #include <immintrin.h>
 
 // Tiles 0 and 1: int32 sums, 16 rows x 16 columns. 2: 16 rows of 32 int8 activations. 3: a block of weights, 8 groups of 16 x 4 int8.
+// The second configuration is for halves of blocks: 16 activations, 4 groups.
 typedef struct infc_tile_config {
     uint8_t palette, start_row, reserved[14];
     uint16_t row_bytes[16];
     uint8_t rows[16];
 } infc_tile_config;
 
-static const infc_tile_config infc_linear_tiles __attribute__((aligned(64), unused)) = {
-    .palette = 1, .row_bytes = {64, 64, 32, 64}, .rows = {16, 16, 16, 8}};
+static const infc_tile_config infc_linear_tiles[2] __attribute__((aligned(64), unused)) = {
+    {.palette = 1, .row_bytes = {64, 64, 32, 64}, .rows = {16, 16, 16, 8}},
+    {.palette = 1, .row_bytes = {64, 64, 16, 64}, .rows = {16, 16, 16, 4}}};
 
 // gcc's tile intrinsics do not say that they read memory: whatever they read is forced out before.
 #define INFC_TILE_ORDER __asm__ volatile("" : : : "memory")
@@ -59,5 +61,10 @@ INFC_INLINE v16f v16f_from_small_i32(const int32_t *p)
     const __m512i bits = _mm512_add_epi32(_mm512_load_si512(p), _mm512_set1_epi32(0x4b400000));
     return _mm512_sub_ps(_mm512_castsi512_ps(bits), _mm512_set1_ps(12582912.0f));
 }
-INFC_INLINE v64b v64b_sub(v64b a, int x) { return (v64b){_mm512_sub_epi8(a.v, _mm512_set1_epi8((char)x))}; }
+// Of sixteen pairs (sum of a block of q, sum of its first half): the sums of half h
+INFC_INLINE v16i v16i_half_sums(const int16_t *pairs, int h)
+{
+    const v16i both = v16i_load(pairs), first = _mm512_srai_epi32(both, 16);
+    return h == 0 ? first : v16i_sub(_mm512_srai_epi32(v16i_shl16(both), 16), first);
+}
 #endif

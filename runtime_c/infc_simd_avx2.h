@@ -119,12 +119,23 @@ INFC_INLINE void v16i_store(void *p, v16i a)
     _mm256_storeu_si256((__m256i *)p, a.l);
     _mm256_storeu_si256((__m256i *)p + 1, a.h);
 }
+INFC_INLINE v16i v16i_from_u8(const void *p)
+{
+    const __m128i b = _mm_loadu_si128((const __m128i *)p);
+    return (v16i){_mm256_cvtepu8_epi32(b), _mm256_cvtepu8_epi32(_mm_srli_si128(b, 8))};
+}
+INFC_INLINE v16i v16i_from_s8(const void *p)
+{
+    const __m128i b = _mm_loadu_si128((const __m128i *)p);
+    return (v16i){_mm256_cvtepi8_epi32(b), _mm256_cvtepi8_epi32(_mm_srli_si128(b, 8))};
+}
 INFC_INLINE v16i v16i_set1(int32_t x) { return (v16i){_mm256_set1_epi32(x), _mm256_set1_epi32(x)}; }
 INFC_INLINE v16i v16i_add(v16i a, v16i b) { return (v16i){_mm256_add_epi32(a.l, b.l), _mm256_add_epi32(a.h, b.h)}; }
 INFC_INLINE v16i v16i_sub(v16i a, v16i b) { return (v16i){_mm256_sub_epi32(a.l, b.l), _mm256_sub_epi32(a.h, b.h)}; }
 INFC_INLINE v16i v16i_and(v16i a, v16i b) { return (v16i){_mm256_and_si256(a.l, b.l), _mm256_and_si256(a.h, b.h)}; }
 INFC_INLINE v16i v16i_or(v16i a, v16i b) { return (v16i){_mm256_or_si256(a.l, b.l), _mm256_or_si256(a.h, b.h)}; }
 INFC_INLINE v16i v16i_shl16(v16i a) { return (v16i){_mm256_slli_epi32(a.l, 16), _mm256_slli_epi32(a.h, 16)}; }
+INFC_INLINE v16i v16i_shr4(v16i a) { return (v16i){_mm256_srli_epi32(a.l, 4), _mm256_srli_epi32(a.h, 4)}; }
 // s + a b over the two int16 of every lane, modulo 2^32
 INFC_INLINE v16i v16i_dot2(v16i s, v16i a, v16i b)
 {
@@ -180,6 +191,25 @@ INFC_INLINE v64b v64b_high4(v64b a)
 {
     const __m256i m = _mm256_set1_epi8(15);
     return (v64b){_mm256_and_si256(_mm256_srli_epi16(a.l, 4), m), _mm256_and_si256(_mm256_srli_epi16(a.h, 4), m)};
+}
+INFC_INLINE v64b v64b_sub(v64b a, int x)
+{
+    const __m256i v = _mm256_set1_epi8((char)x);
+    return (v64b){_mm256_sub_epi8(a.l, v), _mm256_sub_epi8(a.h, v)};
+}
+// `count` bits of every byte, moved from bit `from` on to bit `to` on
+INFC_INLINE v64b v64b_bits(v64b a, int from, int count, int to)
+{
+    const __m256i m = _mm256_set1_epi8((char)(((1 << count) - 1) << to));
+    if (from > to)
+        return (v64b){_mm256_and_si256(_mm256_srli_epi16(a.l, from - to), m), _mm256_and_si256(_mm256_srli_epi16(a.h, from - to), m)};
+    return (v64b){_mm256_and_si256(_mm256_slli_epi16(a.l, to - from), m), _mm256_and_si256(_mm256_slli_epi16(a.h, to - from), m)};
+}
+// table[a] for every byte; a is below 16
+INFC_INLINE v64b v64b_table(const int8_t *table, v64b a)
+{
+    const __m256i t = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)table));
+    return (v64b){_mm256_shuffle_epi8(t, a.l), _mm256_shuffle_epi8(t, a.h)};
 }
 // bit g of every byte, moved to bit 4
 INFC_INLINE v64b v64b_bit_to_16(v64b a, int g)

@@ -71,12 +71,15 @@ INFC_INLINE v16f v16f_of_bits(v16i a) { return _mm512_castsi512_ps(a); }
 
 INFC_INLINE v16i v16i_load(const void *p) { return _mm512_loadu_si512(p); }
 INFC_INLINE void v16i_store(void *p, v16i a) { _mm512_storeu_si512(p, a); }
+INFC_INLINE v16i v16i_from_u8(const void *p) { return _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p)); }
+INFC_INLINE v16i v16i_from_s8(const void *p) { return _mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)p)); }
 INFC_INLINE v16i v16i_set1(int32_t x) { return _mm512_set1_epi32(x); }
 INFC_INLINE v16i v16i_add(v16i a, v16i b) { return _mm512_add_epi32(a, b); }
 INFC_INLINE v16i v16i_sub(v16i a, v16i b) { return _mm512_sub_epi32(a, b); }
 INFC_INLINE v16i v16i_and(v16i a, v16i b) { return _mm512_and_si512(a, b); }
 INFC_INLINE v16i v16i_or(v16i a, v16i b) { return _mm512_or_si512(a, b); }
 INFC_INLINE v16i v16i_shl16(v16i a) { return _mm512_slli_epi32(a, 16); }
+INFC_INLINE v16i v16i_shr4(v16i a) { return _mm512_srli_epi32(a, 4); }
 INFC_INLINE v16i v16i_dot2(v16i s, v16i a, v16i b) { return _mm512_dpwssd_epi32(s, a, b); }
 INFC_INLINE v16i v16i_max(v16i a, v16i b) { return _mm512_max_epi32(a, b); }
 INFC_INLINE v16i v16i_shl23(v16i a) { return _mm512_slli_epi32(a, 23); }
@@ -91,6 +94,17 @@ INFC_INLINE void v64b_store(void *p, v64b a) { _mm512_storeu_si512(p, a.v); }
 INFC_INLINE v64b v64b_or(v64b a, v64b b) { return (v64b){_mm512_or_si512(a.v, b.v)}; }
 INFC_INLINE v64b v64b_low4(v64b a) { return (v64b){_mm512_and_si512(a.v, _mm512_set1_epi8(15))}; }
 INFC_INLINE v64b v64b_high4(v64b a) { return (v64b){_mm512_and_si512(_mm512_srli_epi16(a.v, 4), _mm512_set1_epi8(15))}; }
+INFC_INLINE v64b v64b_sub(v64b a, int x) { return (v64b){_mm512_sub_epi8(a.v, _mm512_set1_epi8((char)x))}; }
+INFC_INLINE v64b v64b_bits(v64b a, int from, int count, int to)
+{
+    const __m512i m = _mm512_set1_epi8((char)(((1 << count) - 1) << to));
+    if (from > to) return (v64b){_mm512_and_si512(_mm512_srli_epi16(a.v, (unsigned)(from - to)), m)};
+    return (v64b){_mm512_and_si512(_mm512_slli_epi16(a.v, (unsigned)(to - from)), m)};
+}
+INFC_INLINE v64b v64b_table(const int8_t *table, v64b a)
+{
+    return (v64b){_mm512_shuffle_epi8(_mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)table)), a.v)};
+}
 INFC_INLINE v64b v64b_bit_to_16(v64b a, int g)
 {
     return (v64b){_mm512_maskz_mov_epi8(_mm512_test_epi8_mask(a.v, _mm512_set1_epi8((char)(1 << g))), _mm512_set1_epi8(16))};

@@ -195,6 +195,18 @@ INFC_INLINE v16i v16i_load(const void *p)
     return r;
 }
 INFC_INLINE void v16i_store(void *p, v16i a) { memcpy(p, &a, 64); }
+INFC_INLINE v16i v16i_from_u8(const void *p)
+{
+    const uint8_t *b = (const uint8_t *)p;
+#define INFC_E(i) {b[4 * i], b[4 * i + 1], b[4 * i + 2], b[4 * i + 3]}
+    return (v16i)INFC_EACH4(INFC_E);
+}
+INFC_INLINE v16i v16i_from_s8(const void *p)
+{
+    const int8_t *b = (const int8_t *)p;
+    return (v16i)INFC_EACH4(INFC_E);
+#undef INFC_E
+}
 INFC_INLINE v16i v16i_set1(int32_t x)
 {
     const infc_i4 v = {x, x, x, x};
@@ -208,6 +220,9 @@ INFC_INLINE v16i v16i_or(v16i a, v16i b) { return (v16i)INFC_EACH4(INFC_E); }
 #undef INFC_E
 #define INFC_E(i) (infc_i4)((infc_u4)a.v[i] << 16)
 INFC_INLINE v16i v16i_shl16(v16i a) { return (v16i)INFC_EACH4(INFC_E); }
+#undef INFC_E
+#define INFC_E(i) (infc_i4)((infc_u4)a.v[i] >> 4)
+INFC_INLINE v16i v16i_shr4(v16i a) { return (v16i)INFC_EACH4(INFC_E); }
 #undef INFC_E
 #define INFC_LOW(x) (infc_u4)(((x) << 16) >> 16)
 #define INFC_HIGH(x) (infc_u4)((x) >> 16)
@@ -264,6 +279,25 @@ INFC_INLINE v64b v64b_low4(v64b a) { return (v64b)INFC_EACH4(INFC_E); }
 #define INFC_E(i) (a.v[i] >> 4) & 0x0f0f
 INFC_INLINE v64b v64b_high4(v64b a) { return (v64b)INFC_EACH4(INFC_E); }
 #undef INFC_E
+// Bytes are taken apart in pairs: one subtraction that borrowed would change its neighbour.
+#define INFC_E(i) ((a.v[i] - (unsigned short)x) & 0xff) | ((a.v[i] & 0xff00) - (unsigned short)(x << 8))
+INFC_INLINE v64b v64b_sub(v64b a, int x) { return (v64b)INFC_EACH4(INFC_E); }
+#undef INFC_E
+#define INFC_E(i) (from > to ? a.v[i] >> (from - to) : a.v[i] << (to - from)) & mask
+INFC_INLINE v64b v64b_bits(v64b a, int from, int count, int to)
+{
+    const unsigned short mask = (unsigned short)((((1 << count) - 1) << to) * 0x0101);
+    return (v64b)INFC_EACH4(INFC_E);
+}
+#undef INFC_E
+INFC_INLINE v64b v64b_table(const int8_t *table, v64b a)
+{
+    uint8_t b[64];
+    memcpy(b, &a, 64);
+    for (int i = 0; i < 64; i++) b[i] = (uint8_t)table[b[i]];
+    memcpy(&a, b, 64);
+    return a;
+}
 #define INFC_E(i) ((a.v[i] >> g) & 0x0101) << 4
 INFC_INLINE v64b v64b_bit_to_16(v64b a, int g) { return (v64b)INFC_EACH4(INFC_E); }
 #undef INFC_E

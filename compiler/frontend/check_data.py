@@ -8,15 +8,20 @@ from __future__ import annotations
 import numpy as np
 
 from infc.errors import InputError
+from infc.formats import format_of
 from infc.frontend.gguf import Bytes, ModelFile, TensorInfo
 
 _CHUNK = 1 << 22  # bytes looked at together, rounded down to whole blocks: the temporaries stay in the cache
 # type -> (exponent mask, bytes)
 _FLOATS = {"F32": (0x7F800000, 4), "F16": (0x7C00, 2), "BF16": (0x7F80, 2)}
-# type -> (bytes a block, f16 scales at its start)
-_BLOCKS = {"Q4_0": (18, 1), "Q4_1": (20, 2), "Q5_0": (22, 1), "Q5_1": (24, 2), "Q8_0": (34, 1)}
+# type -> where the f16 scales of a block are; MXFP4's scale is a power of two in one byte
+_SCALES = {
+    "Q4_0": (0,), "Q4_1": (0, 2), "Q5_0": (0,), "Q5_1": (0, 2), "Q8_0": (0,), "Q2_K": (80, 82), "Q3_K": (108,), "Q4_K": (0, 2),
+    "Q5_K": (0, 2), "Q6_K": (208,), "IQ4_NL": (0,), "IQ4_XS": (0,), "TQ1_0": (52,), "TQ2_0": (64,),
+}  # fmt: skip
 _F16 = 0x7C00
 _FACTORS = ("rope_freqs.weight", "rope_factors_short.weight", "rope_factors_long.weight")
+_MXFP4_MOST = 252  # 12 * 2^(252 - 128) is finite, twice that is not; 255 means NaN
 
 
 def check(model: ModelFile, warnings: list[str]) -> None:
@@ -35,6 +40,8 @@ def check_values(t: TensorInfo, data: Bytes, warnings: list[str]) -> None:
     """The same for one tensor."""
     if t.type in _FLOATS:
         _check_floats(t, data)
+    elif t.type == "MXFP4":
+        _check_powers(t, data)
     else:
         _check_scales(t, data, warnings)
 
@@ -50,24 +57,31 @@ def _check_floats(t: TensorInfo, data: Bytes) -> None:
 
 
 def _check_scales(t: TensorInfo, data: Bytes, warnings: list[str]) -> None:
-    size, n_scales = _BLOCKS[t.type]
+    size = format_of(t.type).raw_bytes
     words = data.view("<u2").reshape(-1, size // 2)
     step = _CHUNK // size
     largest = 0
     for i in range(0, len(words), step):
-        for column in range(n_scales):
-            exponents = words[i : i + step, column] & np.uint16(_F16)
+        for column in _SCALES[t.type]:
+            exponents = words[i : i + step, column // 2] & np.uint16(_F16)
             top = int(exponents.max())
             if top == _F16:
                 _fail(
                     "G63",
                     "a scale that is NaN or infinite",
                     t,
-                    (i + int(exponents.argmax())) * size + 2 * column,
+                    (i + int(exponents.argmax())) * size + column,
                 )
             largest = max(largest, top)
     if largest == 0:
         warnings.append(f"warning[G66]: every scale of tensor {t.name} is zero or subnormal")
+
+
+def _check_powers(t: TensorInfo, data: Bytes) -> None:
+    size = format_of(t.type).raw_bytes
+    powers = data.reshape(-1, size)[:, 0]
+    if len(powers) and int(powers.max()) > _MXFP4_MOST:
+        _fail("G63", "a scale that is NaN or makes weights infinite", t, int(powers.argmax()) * size)
 
 
 def _fail(code: str, what: str, t: TensorInfo, at: int) -> None:

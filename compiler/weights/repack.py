@@ -1,7 +1,8 @@
 """Weights from ggml's row-major blocks to the r16 layout: 16 output rows interleaved, so that rows are SIMD lanes.
 
 A panel is 16 rows. Per block of 32 k it holds dwords, one per row, of 4 consecutive k (see ``runtime_c/quant/*.h``), then one f16
-scale (and minimum) per row; unquantized formats hold 16 values per k. ``unpack`` is the exact inverse.
+scale (and minimum) per row; unquantized formats hold 16 values per k. ``unpack`` is the exact inverse. Formats of bit planes are in
+``planes``.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infc.formats import ROWS, format_of
+from infc.weights import planes, ternary
 
 Bytes = NDArray[np.uint8]
 Words = NDArray[Any]
@@ -66,6 +68,10 @@ def repack(type: str, raw: Bytes, rows: NDArray[np.integer[Any]] | None = None) 
         chosen[np.asarray(rows) < 0] = 0
         raw = chosen
     raw = np.ascontiguousarray(_panels(raw))
+    if type == "TQ1_0":
+        type, raw = "TQ2_0", ternary.to_tq2(raw.reshape(len(raw), -1, ternary.RAW_BYTES)).reshape(len(raw), -1)
+    if type in planes.LAYOUTS:
+        return planes.repack(type, raw)
     panels, blocks = len(raw) // ROWS, raw.shape[1] // f.raw_bytes
     if type not in _PARTS:
         values = raw.view(np.dtype(f"<u{f.raw_bytes}")).reshape(panels, ROWS, blocks)
@@ -95,6 +101,11 @@ def repack(type: str, raw: Bytes, rows: NDArray[np.integer[Any]] | None = None) 
 def unpack(type: str, panels: Bytes) -> Bytes:
     """(n_panels, panel bytes) -> (16 n_panels, row bytes) as in a file: the inverse of ``repack``."""
     f = format_of(type)
+    if type == "TQ1_0":
+        tq2 = unpack("TQ2_0", panels)
+        return ternary.from_tq2(tq2.reshape(len(tq2), -1, ternary.TQ2_BYTES)).reshape(len(tq2), -1)
+    if type in planes.LAYOUTS:
+        return planes.unpack(type, panels)
     n, blocks = len(panels), panels.shape[1] // f.r16_bytes
     panels = np.ascontiguousarray(panels)
     if type not in _PARTS:

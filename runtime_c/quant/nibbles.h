@@ -7,15 +7,10 @@ INFC_INLINE v64b nibbles_group(const uint8_t *block, int g)
     const v64b v = v64b_load(block + 64 * (g / 2));
     return g % 2 ? v64b_high4(v) : v64b_low4(v);
 }
-INFC_INLINE int nibbles_value(const uint8_t *block, int row, int k) { return block[64 * (k / 8) + 4 * row + k % 4] >> (k & 4) & 15; }
 
 // Fifth bits: 16 dwords, row r: bit 8j+g is that of k = 4g+j.
 INFC_INLINE v64b fifth_group(const uint8_t *block, int g)
 {
     return v64b_or(nibbles_group(block, g), v64b_bit_to_16(v64b_load(block + 256), g));
-}
-INFC_INLINE int fifth_value(const uint8_t *block, int row, int k)
-{
-    return nibbles_value(block, row, k) | (block[256 + 4 * row + k % 4] >> (k / 4) & 1) << 4;
 }
 #endif

@@ -20,7 +20,7 @@ RUNTIME = HERE.parent.parent / "runtime_c"
 COMMON = ("-std=c11", "-fPIC", "-shared", "-Wall", "-Wextra", "-Werror", "-ffp-contract=off", f"-I{RUNTIME}", f"-I{HERE}")
 
 CDEF = """
-typedef struct infc_q8 { int8_t *q; float *d; int32_t *s; float *ds; int tiled; } infc_q8;
+typedef struct infc_q8 { int8_t *q; float *d; int16_t *s; float *ds; int tiled; } infc_q8;
 int t_tiles(void);
 int t_scratch_bytes(void);
 void t_exp(const float *x, float *y, int n);
@@ -83,7 +83,7 @@ for _name in sorted({s.c_function for s in registry()}):
 for _name in sorted({s.weight.name.lower() for s in registry()}):
     ffi.cdef(f"void t_embed_{_name}_row(const uint8_t *w, int K, int token, float *out);")
 
-_C = {"float32": "float *", "uint8": "uint8_t *", "int8": "int8_t *", "int32": "int32_t *", "uint16": "uint16_t *"}
+_C = {"float32": "float *", "uint8": "uint8_t *", "int8": "int8_t *", "int16": "int16_t *", "int32": "int32_t *", "uint16": "uint16_t *"}
 
 
 def c(a: np.ndarray[Any, Any]) -> Any:

@@ -87,6 +87,10 @@ EMUL __m256i _mm512_cvtps_ph(__m512 a, int mode)
 }
 EMUL __m256i _mm256_loadu_si256(const __m256i *p) { __m256i r; memcpy(&r, p, 32); return r; }
 EMUL void _mm256_storeu_si256(__m256i *p, __m256i a) { memcpy(p, &a, 32); }
+EMUL __m128i _mm_loadu_si128(const __m128i *p) { __m128i r; memcpy(&r, p, 16); return r; }
+EMUL __m512i _mm512_cvtepu8_epi32(__m128i a) { __m512i r; EACH(16) r.u[i] = (uint8_t)a.b[i]; return r; }
+EMUL __m512i _mm512_cvtepi8_epi32(__m128i a) { __m512i r; EACH(16) r.d[i] = a.b[i]; return r; }
+EMUL __m512i _mm512_broadcast_i32x4(__m128i a) { __m512i r; EACH(64) r.b[i] = (uint8_t)a.b[i % 16]; return r; }
 EMUL void _mm_storeu_si128(__m128i *p, __m128i a) { memcpy(p, &a, 16); }
 EMUL __m512i _mm512_cvtepu16_epi32(__m256i a) { __m512i r; EACH(16) r.u[i] = a.w[i]; return r; }
 
@@ -102,6 +106,15 @@ EMUL __m512i _mm512_or_si512(__m512i a, __m512i b) { EACH(16) a.u[i] |= b.u[i]; 
 EMUL __m512i _mm512_xor_si512(__m512i a, __m512i b) { EACH(16) a.u[i] ^= b.u[i]; return a; }
 EMUL __m512i _mm512_max_epi32(__m512i a, __m512i b) { EACH(16) a.d[i] = a.d[i] > b.d[i] ? a.d[i] : b.d[i]; return a; }
 EMUL __m512i _mm512_slli_epi32(__m512i a, unsigned n) { EACH(16) a.u[i] <<= n; return a; }
+EMUL __m512i _mm512_sub_epi8(__m512i a, __m512i b) { EACH(64) a.b[i] = (uint8_t)(a.b[i] - b.b[i]); return a; }
+EMUL __m512i _mm512_slli_epi16(__m512i a, unsigned n) { EACH(32) a.w[i] = (uint16_t)(a.w[i] << n); return a; }
+EMUL __m512i _mm512_shuffle_epi8(__m512i a, __m512i b)
+{
+    __m512i r;
+    EACH(64) r.b[i] = b.b[i] & 128 ? 0 : a.b[i / 16 * 16 + (b.b[i] & 15)];
+    return r;
+}
+EMUL __m512i _mm512_srli_epi32(__m512i a, unsigned n) { EACH(16) a.u[i] >>= n; return a; }
 EMUL __m512i _mm512_srli_epi16(__m512i a, unsigned n) { EACH(32) a.w[i] = (uint16_t)(a.w[i] >> n); return a; }
 EMUL int32_t _mm512_reduce_add_epi32(__m512i a) { uint32_t s = 0; EACH(16) s += a.u[i]; return (int32_t)s; }
 EMUL int32_t _mm512_reduce_max_epi32(__m512i a) { int32_t s = a.d[0]; EACH(16) s = a.d[i] > s ? a.d[i] : s; return s; }

@@ -39,6 +39,10 @@
     }                                                                                                                                    \
     void t_embed_##F##_row(const uint8_t *w, int K, int token, float *out) { embed_##F##_row(w, K, token, out); }
 
+// Every block-quantized format
+#define FORMATS(X)                                                                                                                       \
+    X(iq4_nl) X(iq4_xs) X(mxfp4) X(q2_k) X(q3_k) X(q4_0) X(q4_1) X(q4_k) X(q5_0) X(q5_1) X(q5_k) X(q6_k) X(q8_0) X(tq1_0) X(tq2_0)
+
 #if defined(INFC_ISA_AMX)
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -47,20 +51,12 @@
     {                                                                                                                                    \
         linear_##F##_q8_tiles(w, n, K, (const infc_q8 *)x, M, y, s);                                                                     \
     }
-TILES(q4_0)
-TILES(q4_1)
-TILES(q5_0)
-TILES(q5_1)
-TILES(q8_0)
+FORMATS(TILES)
 // Whether the kernel grants this process its tiles
 int t_tiles(void) { return syscall(SYS_arch_prctl, 0x1023, 18) == 0; }
 #endif
 
-Q8(q4_0)
-Q8(q4_1)
-Q8(q5_0)
-Q8(q5_1)
-Q8(q8_0)
+FORMATS(Q8)
 F32(f32)
 F32(f16)
 F32(bf16)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infc.formats import FORMATS
+from tests.kernels import reference_formats
 
 F32 = NDArray[np.float32]
 
@@ -38,7 +39,7 @@ def fold(lanes: F32) -> F32:
 
 
 class Activations:
-    """q8 blocks of (M, K): ``q`` int8, and per block ``d``, ``s``, ``ds``.
+    """q8 blocks of (M, K): ``q`` int8, and per block ``d``, ``s`` (two sums), ``ds``.
 
     q = round(y), y = x * 127 / max|x|; d = (sum y q / sum q^2) * (max|x| / 127), each sum in sixteen lanes and the fixed fold.
     """
@@ -56,8 +57,9 @@ class Activations:
             d = yq / qq * (amax / np.float32(127))
             self.d = np.where(bad, np.nan, np.where(tiny, 0, d)).astype(np.float32)
             self.q = q.astype(np.int8)
-            self.s = self.q.sum(axis=2, dtype=np.int32)
-            self.ds = self.d * self.s.astype(np.float32)
+            # two sums: all, and the first half
+            self.s = np.stack([self.q.sum(axis=2, dtype=np.int16), self.q[..., :16].sum(axis=2, dtype=np.int16)], axis=2)
+            self.ds = self.d * self.s[..., 0].astype(np.float32)
 
     @staticmethod
     def _sum(a: F32, b: F32) -> F32:
@@ -75,31 +77,24 @@ def tiled(blocks: NDArray[Any]) -> NDArray[Any]:
 
 
 def decode(type: str, raw: NDArray[np.uint8]) -> tuple[NDArray[np.int32], F32, F32]:
-    """ggml's blocks (n, row bytes) -> q (n, blocks, 32) with its zero point taken off, d and m (n, blocks): weight = q d + m."""
-    b = raw.reshape(len(raw), -1, FORMATS[type].raw_bytes)
-    scales = 2 if type.endswith("_1") else 1
-    f16 = np.ascontiguousarray(b[..., : 2 * scales]).view(np.float16).astype(np.float32)
-    d, m = f16[..., 0], f16[..., 1] if scales == 2 else np.zeros_like(f16[..., 0])
-    rest = b[..., 2 * scales :]
-    if type == "Q8_0":
-        return np.ascontiguousarray(rest).view(np.int8).astype(np.int32), d, m
-    nibbles = rest[..., -16:]
-    q = np.concatenate([nibbles & 15, nibbles >> 4], axis=-1).astype(np.int32)
-    if type.startswith("Q5"):
-        q |= np.unpackbits(rest[..., :4], axis=-1, bitorder="little").astype(np.int32) << 4
-    return q - {"Q4_0": 8, "Q5_0": 16}.get(type, 0), d, m
+    """ggml's blocks (n, row bytes) -> q (n, parts, size) with its zero point taken off, d and m (n, parts): weight = q d + m."""
+    return reference_formats.decode(type, raw, FORMATS[type].raw_bytes)
 
 
 def linear_q8(type: str, raw: NDArray[np.uint8], x: Activations) -> F32:
-    """(M, n): one float32 accumulator per output, blocks ascending."""
+    """(M, n): one float32 accumulator per output, scales ascending."""
     q, d, m = decode(type, raw)
-    acc = np.zeros((len(x.q), len(raw)), np.float32)
+    rows, size = len(x.q), q.shape[2]
+    xq = x.q.reshape(rows, -1, size).astype(np.int32)
+    xd = np.repeat(x.d, 32 // size, axis=1)
+    acc = np.zeros((rows, len(raw)), np.float32)
     with np.errstate(all="ignore"):
+        xds = xd * xq.sum(axis=2).astype(np.float32)
         for b in range(q.shape[1]):
-            dots = (x.q[:, b].astype(np.int32) @ q[:, b].T).astype(np.float32)
-            acc = fma(dots, x.d[:, b, None] * d[None, :, b], acc)
-            if type.endswith("_1"):
-                acc = fma(m[None, :, b], x.ds[:, b, None], acc)
+            dots = (xq[:, b] @ q[:, b].T).astype(np.float32)
+            acc = fma(dots, xd[:, b, None] * d[None, :, b], acc)
+            if len(reference_formats.HALVES[type]) == 2:
+                acc = fma(m[None, :, b], xds[:, b, None], acc)
     return acc
 
 

@@ -16,7 +16,7 @@ from tests.kernels.test_linear import random_activations
 def q8_buffer(m: int, k: int, tiled: bool = False) -> tuple[Any, list[np.ndarray[Any, Any]]]:
     """An infc_q8 of m rows and its arrays, (m, blocks, ...); tiled, (m / 16, blocks, 16, ...)."""
     blocks = (-(-m // 16), k // 32, 16) if tiled else (m, k // 32)
-    parts = [poisoned((*blocks, 32), np.int8)] + [poisoned(blocks, t) for t in (np.float32, np.int32, np.float32)]
+    parts = [poisoned((*blocks, 32), np.int8)] + [poisoned(blocks), poisoned((*blocks, 2), np.int16), poisoned(blocks)]
     return ffi.new("infc_q8 *", [*(c(p) for p in parts), tiled]), parts
 
 
