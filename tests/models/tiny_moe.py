@@ -14,7 +14,7 @@ from gguf.quants import quantize
 
 from tests.models.tiny import CHATML, vocabulary
 
-EXPERT_TYPES = {"mixtral": "Q4_0", "qwen2moe": "Q8_0", "qwen3moe": "F16", "gpt-oss": "Q4_1"}  # each family's in the tests
+EXPERT_TYPES = {"mixtral": "Q4_0", "qwen2moe": "Q8_0", "qwen3moe": "F16", "gpt-oss": "MXFP4"}  # each family's in the tests
 _ARCHITECTURES = {"mixtral": "llama"}
 
 

@@ -28,7 +28,7 @@ Tiny = Callable[..., Path]
 def test_bytes_are_the_references(kind: str, source: str, tiny_llama: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     """In pieces of a few rows, whatever the file's floats are."""
     monkeypatch.setattr(quantize, "_CHUNK", 1000)
-    with open_model(tiny_llama(types=source, tied=False)) as model:
+    with open_model(tiny_llama(types=source, tied=False, dim=max(64, FORMATS[kind].block_size))) as model:
         try:
             made = QuantizedModel(model, kind)
         except InputError as e:

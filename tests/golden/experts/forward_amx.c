@@ -251,10 +251,10 @@ static void route_f32_f32_bias_top2__amx_r16__e6_n6_k64(pass *p, const uint8_t *
 
 
 // h = swiglu_oai(Wg x) * (Wu x) of each row's experts, quantized at once
-//   gate: n=96 k=64   W: q4_1, 16 rows interleaved   x: q8
-//   up: n=96 k=64   W: q4_1, 16 rows interleaved   x: q8
+//   gate: n=96 k=64   W: mxfp4, 16 rows interleaved   x: q8
+//   up: n=96 k=64   W: mxfp4, 16 rows interleaved   x: q8
 // used by blk.*.ffn_gate_exps.weight; 0.01 MB of weights and 0.01 MMAC an expert and a row of it
-static void experts2_q4_1_q8_bias_swiglu_oai_q8__amx_r16__e6_n96_k64(pass *p, const uint8_t *w, const infc_q8 *x0, const float *v)
+static void experts2_mxfp4_q8_bias_swiglu_oai_q8__amx_r16__e6_n96_k64(pass *p, const uint8_t *w, const infc_q8 *x0, const float *v)
 {
     const infc_groups *g = &p->groups;
     for (const infc_group *e = g->group; e < g->group + g->n; e++) {
@@ -265,11 +265,11 @@ static void experts2_q4_1_q8_bias_swiglu_oai_q8__amx_r16__e6_n96_k64(pass *p, co
             const infc_q8 a0 = experts_gather_q8(x0, 64, member, n, e->many, &p->gather_post_attention_norm_q8);
             const infc_q8 h = infc_q8_from(&p->experts_h_q8, 96, e->first + c, e->many);
             for (int u = first; u < end; u++) {
-                const uint8_t *wu = w + (size_t)e->expert * 7680 + (size_t)u * 2560;
-                if (!e->many && n == 1) linear_q4_1_q8_gemv(wu, 4, 64, &a0, p->tile);
-                else if (!e->many) linear_q4_1_q8_small(wu, 4, 64, &a0, n, p->tile);
-                else if (n >= 12) linear_q4_1_q8_tiles(wu, 4, 64, &a0, n, p->tile, p->scratch);
-                else linear_q4_1_q8_gemm(wu, 4, 64, &a0, n, p->tile, p->scratch);
+                const uint8_t *wu = w + (size_t)e->expert * 6528 + (size_t)u * 2176;
+                if (!e->many && n == 1) linear_mxfp4_q8_gemv(wu, 4, 64, &a0, p->tile);
+                else if (!e->many) linear_mxfp4_q8_small(wu, 4, 64, &a0, n, p->tile);
+                else if (n >= 12) linear_mxfp4_q8_tiles(wu, 4, 64, &a0, n, p->tile, p->scratch);
+                else linear_mxfp4_q8_gemm(wu, 4, 64, &a0, n, p->tile, p->scratch);
                 epi_bias(p->tile, 2, n, v + 0 + (size_t)e->expert * 96 + 32 * u);
                 epi_bias(p->tile + (size_t)2 * n * 16, 2, n, v + 576 + (size_t)e->expert * 96 + 32 * u);
                 epi_swiglu_oai_q8(p->tile, p->tile + (size_t)2 * n * 16, n, &h, 96, u);
@@ -280,9 +280,9 @@ static void experts2_q4_1_q8_bias_swiglu_oai_q8__amx_r16__e6_n96_k64(pass *p, co
 
 
 // x += the weighted sum of W h over each row's experts, in ascending order
-//   ffn_down: n=64 k=96   W: q4_1, 16 rows interleaved   x: q8
+//   ffn_down: n=64 k=96   W: mxfp4, 16 rows interleaved   x: q8
 // used by blk.*.ffn_down_exps.weight; 0.00 MB of weights and 0.01 MMAC an expert and a row of it
-static void experts_q4_1_q8_bias_residual__amx_r16__e6_n64_k96(pass *p, const uint8_t *w, const infc_q8 *h, const float *v)
+static void experts_mxfp4_q8_bias_residual__amx_r16__e6_n64_k96(pass *p, const uint8_t *w, const infc_q8 *h, const float *v)
 {
     const infc_groups *g = &p->groups;
     for (const infc_group *e = g->group; e < g->group + g->n; e++) {
@@ -290,11 +290,11 @@ static void experts_q4_1_q8_bias_residual__amx_r16__e6_n64_k96(pass *p, const ui
         const infc_q8 a = infc_q8_from(h, 96, e->first, e->many);
         // the same columns for every expert, so that a row's sums are made in one thread
         for (int u = infc_share(2, p->t, p->T); u < infc_share(2, p->t + 1, p->T); u++) {
-            const uint8_t *wu = w + (size_t)e->expert * 3840 + (size_t)u * 1920;
-            if (!e->many && n == 1) linear_q4_1_q8_gemv(wu, 2, 96, &a, p->tile);
-            else if (!e->many) linear_q4_1_q8_small(wu, 2, 96, &a, n, p->tile);
-            else if (n >= 12) linear_q4_1_q8_tiles(wu, 2, 96, &a, n, p->tile, p->scratch);
-            else linear_q4_1_q8_gemm(wu, 2, 96, &a, n, p->tile, p->scratch);
+            const uint8_t *wu = w + (size_t)e->expert * 3264 + (size_t)u * 1632;
+            if (!e->many && n == 1) linear_mxfp4_q8_gemv(wu, 2, 96, &a, p->tile);
+            else if (!e->many) linear_mxfp4_q8_small(wu, 2, 96, &a, n, p->tile);
+            else if (n >= 12) linear_mxfp4_q8_tiles(wu, 2, 96, &a, n, p->tile, p->scratch);
+            else linear_mxfp4_q8_gemm(wu, 2, 96, &a, n, p->tile, p->scratch);
             for (int i = 0; i < 2; i++) {
                 const int n0 = 16 * (2 * u + i);
                 epi_experts(p->tile + (size_t)i * n * 16, g->member + e->first, n, v + (size_t)e->expert * 64 + n0, p->x, DIM, n0);
@@ -437,11 +437,11 @@ static void layer_0(pass *p, const uint8_t *w, int layer)
     }
     INFC_PROBE(p, 7);
 
-    experts2_q4_1_q8_bias_swiglu_oai_q8__amx_r16__e6_n96_k64(p, w + 55168, &p->post_attention_norm_q8, (const float *)(w + 101248));
+    experts2_mxfp4_q8_bias_swiglu_oai_q8__amx_r16__e6_n96_k64(p, w + 55168, &p->post_attention_norm_q8, (const float *)(w + 94336));
     infc_barrier(p->team, p->t);
     INFC_PROBE(p, 8);
 
-    experts_q4_1_q8_bias_residual__amx_r16__e6_n64_k96(p, w + 105856, &p->experts_h_q8, (const float *)(w + 128896));
+    experts_mxfp4_q8_bias_residual__amx_r16__e6_n64_k96(p, w + 98944, &p->experts_h_q8, (const float *)(w + 118528));
     infc_barrier(p->team, p->t);
     INFC_PROBE(p, 9);
 }
@@ -503,11 +503,11 @@ static void layer_1(pass *p, const uint8_t *w, int layer)
     }
     INFC_PROBE(p, 16);
 
-    experts2_q4_1_q8_bias_swiglu_oai_q8__amx_r16__e6_n96_k64(p, w + 55168, &p->post_attention_norm_q8, (const float *)(w + 101248));
+    experts2_mxfp4_q8_bias_swiglu_oai_q8__amx_r16__e6_n96_k64(p, w + 55168, &p->post_attention_norm_q8, (const float *)(w + 94336));
     infc_barrier(p->team, p->t);
     INFC_PROBE(p, 17);
 
-    experts_q4_1_q8_bias_residual__amx_r16__e6_n64_k96(p, w + 105856, &p->experts_h_q8, (const float *)(w + 128896));
+    experts_mxfp4_q8_bias_residual__amx_r16__e6_n64_k96(p, w + 98944, &p->experts_h_q8, (const float *)(w + 118528));
     infc_barrier(p->team, p->t);
     INFC_PROBE(p, 18);
 }
@@ -534,20 +534,20 @@ static void head(pass *p)
     for (int i = 0; i < b->n_out; i++) {
         any |= b->logits[i] != NULL;
         if (b->hidden[i] != NULL && i % p->T == p->t)
-            rmsnorm_row(p->x + (size_t)b->out_row[i] * DIM, (const float *)(w + 367360), 0x1.4f8b58p-17f, DIM, b->hidden[i]);
+            rmsnorm_row(p->x + (size_t)b->out_row[i] * DIM, (const float *)(w + 346624), 0x1.4f8b58p-17f, DIM, b->hidden[i]);
     }
     if (!any) return;
     const int n = b->n_out, rows = n, small = rows <= SMALL_MAX;
     uint8_t *hidden = small ? b->scratch[p->t] + TILE_BYTES + INFC_GEMM_SCRATCH_BYTES + 23232 : b->arena + 0;
     p->hidden = (float *)hidden;
     for (int i = small ? 0 : infc_share(n, p->t, p->T); i < (small ? n : infc_share(n, p->t + 1, p->T)); i++)
-        rmsnorm_row(p->x + (size_t)b->out_row[i] * DIM, (const float *)(w + 367360), 0x1.4f8b58p-17f, 64, p->hidden + (size_t)i * DIM);
+        rmsnorm_row(p->x + (size_t)b->out_row[i] * DIM, (const float *)(w + 346624), 0x1.4f8b58p-17f, 64, p->hidden + (size_t)i * DIM);
     if (!small) infc_barrier(p->team, p->t);
     INFC_PROBE(p, 19);
     p->M = rows;
-    if (p->M == 1) gemv_f16_f32__amx_r16__n320_k64(p, w + 367616, p->hidden);
-    else if (p->M <= SMALL_MAX) small_f16_f32__amx_r16__n320_k64(p, w + 367616, p->hidden);
-    else gemm_f16_f32__amx_r16__n320_k64(p, w + 367616, p->hidden);
+    if (p->M == 1) gemv_f16_f32__amx_r16__n320_k64(p, w + 346880, p->hidden);
+    else if (p->M <= SMALL_MAX) small_f16_f32__amx_r16__n320_k64(p, w + 346880, p->hidden);
+    else gemm_f16_f32__amx_r16__n320_k64(p, w + 346880, p->hidden);
     INFC_PROBE(p, 20);
 }
 
