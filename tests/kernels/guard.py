@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import ctypes
 import mmap
+from collections import deque
 from typing import Any
 
 import numpy as np
 
 _libc = ctypes.CDLL(None, use_errno=True)
-_kept: list[mmap.mmap] = []
+_recent: deque[mmap.mmap] = deque(maxlen=2048)
 
 
 def guarded(a: Any) -> np.ndarray[Any, Any]:
@@ -17,8 +18,8 @@ def guarded(a: Any) -> np.ndarray[Any, Any]:
     a = np.ascontiguousarray(a)
     size = -(-a.nbytes // mmap.PAGESIZE) * mmap.PAGESIZE
     region = mmap.mmap(-1, size + mmap.PAGESIZE)
-    # The mapping is never closed: its protected page must not come back as somebody's memory.
-    _kept.append(region)
+    # The mapping goes with the last view of it, but not at once, as calls take pointers into temporaries; a process may have 65,530.
+    _recent.append(region)
     raw = np.frombuffer(region, np.uint8)
     if _libc.mprotect(ctypes.c_void_p(raw.ctypes.data + size), ctypes.c_size_t(mmap.PAGESIZE), 0) != 0:
         raise OSError(ctypes.get_errno(), "mprotect")
