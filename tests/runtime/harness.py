@@ -32,6 +32,7 @@ SOURCES = [
         "text",
         "tokenizer",
         "pretok",
+        "pieces",
         "scan",
         "merge",
         "chat",
