@@ -88,9 +88,11 @@ INFC_INLINE void INFC_F(tile)(const uint8_t *w, size_t stride, int unpacked, con
     INFC_UNROLL for (int i = 0; i < NP; i++) {
         INFC_UNROLL for (int m = 0; m < MT; m++) acc[i * MT + m] = b0 ? v16f_load(y + i * ldy + 16 * (m0 + m)) : v16f_zero();
     }
+    // Later tiles find the panel in cache; with five products a byte the loop asks for weights too slowly for the CPU's own prefetcher.
+    const int prefetch = !unpacked && m0 == 0 && (infc_wants_prefetch() || 512 * INFC_F(SUPER) * MT >= 5 * INFC_F(SUPER_BYTES));
     for (int b = b0; b < b1; b++) {
         const uint8_t *block = unpacked ? w + (size_t)(b - b0) * INFC_F(UNPACKED_BYTES) : INFC_F(block)(w, b);
-        if (!unpacked && m0 == 0) {  // later tiles find the panel in cache
+        if (prefetch) {
             enum { EACH = (INFC_F(SUPER_BYTES) + 64 * INFC_F(SUPER) - 1) / (64 * INFC_F(SUPER)) };  // lines a block, scales included
             const uint8_t *ahead = INFC_F(block)(w, b - b % INFC_F(SUPER)) + INFC_PREFETCH_BYTES + b % INFC_F(SUPER) * 64 * EACH;
             INFC_UNROLL for (int line = 0; line < EACH; line++) infc_prefetch_weights(ahead + 64 * line);
