@@ -33,8 +33,9 @@ demo: $(VENV)/.infc
 	@$(BIN)/infc compile "$(MODEL)" --name smollm2 -o $(DEMO)
 	$(DEMO)/smollm2 -p "The lighthouse keeper opened the door and" -n 160 --seed 1 --repeat-penalty 1.15
 
+# A worker a core, four at most: tests of threads run three of their own. The order of folders puts what takes long first.
 test: $(VENV)/.infc
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
 
 # Under a minute on two cores: style, types, unit tests, golden emitted C.
 check: $(VENV)/.lint build/.mypy/infc

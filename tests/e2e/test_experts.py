@@ -16,6 +16,7 @@ from tests.reference.experts_f64 import ExpertsF64
 from tests.reference.kl import mean_kl
 from tests.reference.peer import llama_cpp_logprobs
 
+pytestmark = pytest.mark.apart("model")
 N = 450  # of which an expert gets more rows than are gathered at once, in one chunk
 EXACT = 150  # of these the float64 model is asked
 

@@ -16,6 +16,7 @@ from tests.reference.families_f64 import FamilyF64
 from tests.reference.kl import mean_kl
 from tests.reference.peer import llama_cpp_logprobs
 
+pytestmark = pytest.mark.apart("model")
 N = 200  # four windows, and pages of which a window sees a part
 PEER = [f for f in FAMILIES if f != "phi3"]  # llama.cpp does not load the tiny phi3
 
