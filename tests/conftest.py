@@ -49,7 +49,7 @@ def tiny_moe(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 
     @cache
     def make(family: str) -> Path:
-        return write_tiny_moe(folder / f"{family}.gguf", family=family, expert_types=EXPERT_TYPES[family])
+        return write_tiny_moe(folder / f"{family}.gguf", family=family, expert_types=EXPERT_TYPES[family], n_ctx=1024)
 
     return make
 
