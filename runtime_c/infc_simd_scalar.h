@@ -113,7 +113,7 @@ __attribute__((noinline, unused)) static v16f infc_fma_libm(const v16f *a, const
     for (int i = 0; i < 16; i++) r.v[i / 4][i % 4] = fmaf(a->v[i / 4][i % 4], b->v[i / 4][i % 4], c->v[i / 4][i % 4]);
     return r;
 }
-INFC_INLINE v16f v16f_fma(v16f a, v16f b, v16f c)
+INFC_HEAVY v16f v16f_fma(v16f a, v16f b, v16f c)
 {
     infc_i4 doubtful = {0, 0, 0, 0};
 #define INFC_E(i) infc_fma4(a.v[i], b.v[i], c.v[i], &doubtful)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import json
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ import pytest
 
 import infc
 from infc.binding.artifact import Artifact
+from tests import shared
 from tests.models.tiny import write_tiny_llama
 from tests.models.tiny_moe import EXPERT_TYPES, write_tiny_moe
 
@@ -31,15 +33,13 @@ def smollm2_path() -> Path:
 def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """``tiny_llama(**arguments of write_tiny_llama) -> Path``; the same arguments give the same file, written once."""
     folder = tmp_path_factory.mktemp("tiny")
-    made: dict[str, Path] = {}
 
-    def make(**arguments: Any) -> Path:
-        key = json.dumps(arguments, sort_keys=True)
-        if key not in made:
-            made[key] = write_tiny_llama(folder / f"tiny-{len(made)}.gguf", **arguments)
-        return made[key]
+    @cache
+    def write(arguments: str) -> Path:
+        name = hashlib.sha256(arguments.encode()).hexdigest()[:12]  # the same in every worker: it becomes part of an artifact
+        return write_tiny_llama(folder / f"tiny-{name}.gguf", **json.loads(arguments))
 
-    return make
+    return lambda **arguments: write(json.dumps(arguments, sort_keys=True))
 
 
 @pytest.fixture(scope="session")
@@ -49,15 +49,15 @@ def tiny_moe(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 
     @cache
     def make(family: str) -> Path:
-        return write_tiny_moe(folder / f"{family}.gguf", family=family, expert_types=EXPERT_TYPES[family])
+        return write_tiny_moe(folder / f"{family}.gguf", family=family, expert_types=EXPERT_TYPES[family], n_ctx=1024)
 
     return make
 
 
 @pytest.fixture(scope="session")
 def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The session's own artifact cache: tests neither trust nor fill the user's."""
-    folder = tmp_path_factory.mktemp("cache")
+    """The run's own artifact cache: tests neither trust nor fill the user's."""
+    folder = shared.folder(tmp_path_factory, "cache")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("INFC_CACHE", str(folder))
         yield folder
@@ -65,15 +65,20 @@ def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def compiled(cache_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Artifact]:
-    """``compiled(path, **options) -> Artifact``, without profile unless asked; the same arguments compile once a session."""
-    folder = tmp_path_factory.mktemp("artifacts")
-    made: dict[str, Artifact] = {}
+    """``compiled(path, **options) -> Artifact``, without profile unless asked; the same model and options compile once a run."""
+    folder, objects = (shared.folder(tmp_path_factory, name) for name in ("artifacts", "objects"))
 
     def make(path: Path, **options: Any) -> Artifact:
-        key = json.dumps([str(path), options], sort_keys=True, default=str)
-        if key not in made:
-            made[key] = infc.compile(path, **({"pgo": False, "out": folder / str(len(made))} | options))
-        return made[key]
+        options = {"pgo": False} | options
+        assert "out" not in options  # it is shared
+
+        def build(place: Path) -> None:
+            with shared.objects(objects):
+                infc.compile(path, out=place / "artifact", **options)
+
+        key = json.dumps([shared.model_key(path), options], sort_keys=True, default=str)
+        place = shared.once(folder / hashlib.sha256(key.encode()).hexdigest()[:16], build)
+        return Artifact.open(place / "artifact")
 
     return make
 
@@ -98,3 +103,16 @@ def smollm2_fat(compiled: Callable[..., Artifact], smollm2_path: Path) -> Artifa
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="rewrite tests/golden from what is emitted now")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """For workers (`--dist loadgroup`): a file's tests stay in one, but where the file is marked ``apart(parameter)``, those of one
+    value of it."""
+    if not config.pluginmanager.hasplugin("xdist"):
+        return
+    for item in items:
+        group = item.nodeid.split("::")[0]
+        mark, call = item.get_closest_marker("apart"), getattr(item, "callspec", None)
+        if mark is not None and call is not None:
+            group += f" {call.params.get(mark.args[0], '')}"
+        item.add_marker(pytest.mark.xdist_group(group.replace("@", "")))

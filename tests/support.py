@@ -13,7 +13,6 @@ from infc.frontend.families import FAMILIES
 from infc.frontend.hf.families import FAMILIES as FOLDERS
 from infc.kernels.spec import registry
 from infc.kernels.target import load_targets
-from tests.e2e import test_families
 from tests.models.families import FAMILIES as DENSE
 from tests.models.tiny_moe import EXPERT_TYPES
 
@@ -24,18 +23,15 @@ Written by `python -m tests.support` (`make docs`) from the registries; do not e
 families, and families know no formats: a matrix of any family may have any of the formats on any of the targets, as far as its
 row length is a multiple of the block. So the first table covers family x target, the second format x target, and the tests of
 mixed files (`tests/e2e/test_tiny_bits.py`) that the two meet. A machine that lacks a target's instructions skips its tests,
-visibly. "Its kernels": the family's own program is compiled and run for other targets only.
+visibly; every family's program is compiled for all targets on all machines.
 """
 
 
-def _cover(family: str) -> tuple[str, tuple[str, ...]]:
-    """The end-to-end test of a family, and the targets that it runs where the machine has them."""
-    names = tuple(t.name for t in load_targets())
-    if family in DENSE:
-        here = test_families.isas(family, names)
-        return f"tests/e2e/test_families.py::test_bits_and_accuracy[{family}]", tuple(here)
-    if family in EXPERT_TYPES:
-        return f"tests/e2e/test_experts.py::test_bits_and_accuracy[{family}]", names
+def _cover(family: str) -> str:
+    """The end-to-end test of a family."""
+    for families, file in ((DENSE, "test_families"), (EXPERT_TYPES, "test_experts")):
+        if family in families:
+            return f"`tests/e2e/{file}.py::test_bits_and_accuracy[{family}]`"
     raise LookupError(f"no end-to-end test covers {family}")
 
 
@@ -47,16 +43,13 @@ def _table(header: tuple[str, ...], rows: Iterator[tuple[str, ...]]) -> Iterator
 
 
 def _families() -> Iterator[tuple[str, ...]]:
-    targets = [t.name for t in load_targets()]
     folders: dict[str, list[str]] = {}
     for name, family in FOLDERS.items():
         folders.setdefault(family.arch, []).append(name)
+    marks = ["end to end"] * len(load_targets())
     for name in FAMILIES:
-        test, here = _cover(name)
-        marks = ["end to end" if t in here else "its kernels" for t in targets]
-        yield (f"`{name}`", ", ".join(f"`{f}`" for f in folders.get(name, ())) or "no", *marks, f"`{test}`")
-    test, here = _cover("mixtral")
-    yield ("`llama` with experts", "no", *("end to end" if t in here else "its kernels" for t in targets), f"`{test}`")
+        yield (f"`{name}`", ", ".join(f"`{f}`" for f in folders.get(name, ())) or "no", *marks, _cover(name))
+    yield ("`llama` with experts", "no", *marks, _cover("mixtral"))
 
 
 def _formats() -> Iterator[tuple[str, ...]]:

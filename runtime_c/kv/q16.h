@@ -97,7 +97,7 @@ INFC_INLINE void q16_write_v(const float *tile, size_t ld, int head_dim, int d0,
 
 // 2^14 * 2^x for x <= 0, relative error below 2.9e-6; x < -126 counts as -126, NaN gives NaN.
 // 2^x = 2^n 2^r, |r| <= 1/2; the polynomial is minimax of degree 4 with p(0) = 2^14 exactly.
-INFC_INLINE v16f q16_exp2(v16f x)
+INFC_HEAVY v16f q16_exp2(v16f x)
 {
     const v16f c = v16f_max(v16f_set1(-126.0f), x), r = v16f_fraction(c);  // v16f_max gives its second argument where that is NaN
     v16f p = v16f_fma(v16f_set1(0x1.3a02ccp+7f), r, v16f_set1(0x1.c9fc46p+9f));

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import shared
+
 RUNTIME = Path(__file__).resolve().parents[2] / "runtime_c"
 SOURCES = (
     "main", "args", "output", "json", "session", "generate", "describe", "bench", "bench_report", "bandwidth", "peak", "together",
@@ -67,5 +69,6 @@ class Program:
 @pytest.fixture(scope="session")
 def fake(tmp_path_factory: pytest.TempPathFactory) -> Program:
     """The toy executable with AddressSanitizer and UBSan: a test that reaches a fault fails with its report."""
-    folder = tmp_path_factory.mktemp("cli")
-    return Program(build(folder / "toy", "gcc", "-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"))
+    flags = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+    folder = shared.once(shared.folder(tmp_path_factory, "cli") / "toy", lambda place: build(place / "toy", "gcc", *flags))
+    return Program(folder / "toy")

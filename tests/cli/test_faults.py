@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import time
@@ -56,9 +57,19 @@ def test_signals_end_cleanly(fake: Program, number: int, code: int) -> None:
     assert b"decode" in err  # the line of figures is still written
 
 
+def _catches(pid: int, number: int) -> bool:
+    """Whether a process has a handler for the signal."""
+    (mask,) = re.findall(r"SigCgt:\s*([0-9a-f]+)", Path(f"/proc/{pid}/status").read_text())
+    return bool(int(mask, 16) >> (number - 1) & 1)
+
+
 def test_signal_during_the_prompt(fake: Program) -> None:
     process = fake.start("-p", "x" * 4000, "-ub", "1", FAKE_SLOW_MS="20", FAKE_N_CTX="60000")
-    time.sleep(0.5)  # 4,000 steps of 20 ms: the signal falls into them
+    end = time.monotonic() + 30
+    while not _catches(process.pid, signal.SIGTERM):
+        assert time.monotonic() < end and process.poll() is None
+        time.sleep(0.01)
+    time.sleep(0.2)  # 4,000 steps of 20 ms: the signal falls into them
     process.send_signal(signal.SIGTERM)
     out, _ = process.communicate(timeout=30)
     assert (process.returncode, out) == (143, b"")

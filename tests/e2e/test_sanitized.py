@@ -17,6 +17,7 @@ from tests.e2e.test_experts import options as expert_options
 from tests.e2e.test_tiny_bits import MODELS, targets
 from tests.models.tiny_moe import EXPERT_TYPES
 
+pytestmark = pytest.mark.apart("pair")
 Tiny = Callable[..., Path]
 # Of test_tiny_bits and test_experts, whose artifacts serve here too.
 CASES = (("mixed", "avx2"), ("shared heads, odd panels", "scalar"), ("gpt-oss", "avx2"))

@@ -105,6 +105,10 @@ class Build:
     def name(self) -> str:
         return f"{self.isa}{'-emulated' if self.emulated else ''}-{self.cc}{self.level}"
 
+    def library(self, folder: Path) -> Path:
+        """Where ``start`` puts it."""
+        return folder / f"{self.name}.so"
+
     def command(self, out: Path) -> list[str]:
         target = next(t for t in load_targets() if t.isa == self.isa)
         flags = [f for f in target.flags if not f.startswith("-O")]
@@ -137,7 +141,7 @@ def builds() -> list[Build]:
 
 def start(build: Build, folder: Path) -> tuple[subprocess.Popen[str], Path]:
     """Begin to compile; the builds of a session run side by side."""
-    out = folder / f"{build.name}.so"
+    out = build.library(folder)
     return subprocess.Popen(build.command(out), stderr=subprocess.PIPE, text=True), out
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests import shared
 from tests.kernels.build import Build, builds, ffi, finish, host_has, start
 
 BUILDS = builds()
@@ -18,15 +19,19 @@ def pytest_report_header() -> str:
 
 @pytest.fixture(scope="session")
 def built(tmp_path_factory: pytest.TempPathFactory) -> dict[Build, Path]:
-    """Every build of the harness; two compilers at a time."""
-    folder = tmp_path_factory.mktemp("kernels")
-    done, running = {}, []
-    for b in BUILDS:
-        running.append((b, start(b, folder)))
-        if len(running) == 2:
-            first, started = running.pop(0)
-            done[first] = finish(started)
-    return done | {b: finish(started) for b, started in running}
+    """Every build of the harness, of one worker for all; two compilers at a time."""
+
+    def make(folder: Path) -> None:
+        running = []
+        for b in BUILDS:
+            running.append(start(b, folder))
+            if len(running) == 2:
+                finish(running.pop(0))
+        for started in running:
+            finish(started)
+
+    folder = shared.once(shared.folder(tmp_path_factory, "kernels") / "harness", make)
+    return {b: b.library(folder) for b in BUILDS}
 
 
 @pytest.fixture(scope="session")

@@ -120,7 +120,7 @@ def write_family(path: str | Path, arch: str, *, types: Mapping[str, str] | str 
     s = FAMILIES[arch]
     w = _Writer(Path(path), s, types, seed)
     tokens, merges, token_types = vocabulary(60)
-    w.out.add_name(f"tiny {arch}")
+    w.out.add_name("tiny")  # llama.cpp looks for tokens of Phi 3's own vocabulary where a model's name has "phi3" in it
     _write_keys(w, s, peer)
     w.out.add_vocab_size(len(tokens))
     w.out.add_tokenizer_model("gpt2")

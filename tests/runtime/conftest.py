@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from tests import shared
 from tests.runtime import harness
 from tests.runtime.model import Model, Runtime
 
 
 @pytest.fixture(scope="session")
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return harness.archive(tmp_path_factory.mktemp("archive"))
+    return shared.once(shared.folder(tmp_path_factory, "runtime") / "archive", harness.archive) / harness.ARCHIVE
 
 
 @pytest.fixture(scope="session")

@@ -50,6 +50,7 @@ FLAGS = [
 ]
 
 VOCAB, DIM, N_CTX, PAGE, N_PAGES, MAX_SEQS, MAX_ROWS, WEIGHTS = 101, 4, 40, 4, 24, 6, 8, 4096 + 12
+ARCHIVE = "libruntime.a"
 EINPUT, ELIMIT, EHOST, ENOMEM, EFILE = -1, -2, -3, -4, -5
 
 
@@ -67,7 +68,7 @@ def archive(folder: Path) -> Path:
     command = ["gcc", *FLAGS, "-O1", "-g", "-DINFC_POISON_PAGES", "-c", *map(str, SOURCES)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
     assert done.returncode == 0, done.stderr
-    out = folder / "libruntime.a"
+    out = folder / ARCHIVE
     subprocess.run(["ar", "rcs", str(out), *(f"{f.stem}.o" for f in SOURCES)], check=True, cwd=folder)
     return out
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -35,10 +36,12 @@ def test_barriers(tmp_path: Path, flags: tuple[str, ...]) -> None:
 
 @pytest.mark.parametrize(
     ("cc", "flags"),
-    [("gcc", ("-O0", *ADDRESS)), ("gcc", ("-O0", "-fsanitize=thread")), ("clang", ("-O1",))],
+    [("gcc", ("-O0", *ADDRESS)), ("gcc", ("-O0", "-fsanitize=thread")), pytest.param("clang", ("-O1",), marks=pytest.mark.clang)],
     ids=["address", "thread", "clang"],
 )
 def test_exercise(tmp_path: Path, cc: str, flags: tuple[str, ...]) -> None:
+    if shutil.which(cc) is None:
+        pytest.skip(f"{cc} is not installed")
     sources = (*harness.SOURCES, harness.HERE / "fake_program.c", harness.HERE / "exercise.c")
     program = harness.build(tmp_path / "exercise", *sources, cc=cc, flags=(*WRAP, *flags))
     blob = harness.append_blob(tmp_path / "blob", harness.default_blob())

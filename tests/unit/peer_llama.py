@@ -1,4 +1,4 @@
-"""llama.cpp's tokenizer through the library inside ``xllamacpp`` (extra ``dev``), vocabulary only. Skips where it is not installed."""
+"""llama.cpp's tokenizer through the library inside ``xllamacpp`` (extra ``peer``), vocabulary only. Skips where it is not installed."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class PeerTokenizer:
     def __init__(self, path: Path) -> None:
         spec = importlib.util.find_spec("xllamacpp")
         if spec is None or spec.submodule_search_locations is None:
-            pytest.skip("xllamacpp is not installed (extra dev)")
+            pytest.skip("xllamacpp is not installed (extra peer)")
         (library,) = Path(spec.submodule_search_locations[0]).glob("xllamacpp*.so")
         self.ffi = cffi.FFI()
         self.ffi.cdef(_CDEF)
