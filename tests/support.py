@@ -50,13 +50,15 @@ def _families() -> Iterator[tuple[str, ...]]:
     targets = [t.name for t in load_targets()]
     folders: dict[str, list[str]] = {}
     for name, family in FOLDERS.items():
-        folders.setdefault(family.arch, []).append(name)
+        mixtral = family.arch == "llama" and family.experts
+        folders.setdefault("mixtral" if mixtral else family.arch, []).append(name)
     for name in FAMILIES:
         test, here = _cover(name)
         marks = ["end to end" if t in here else "its kernels" for t in targets]
         yield (f"`{name}`", ", ".join(f"`{f}`" for f in folders.get(name, ())) or "no", *marks, f"`{test}`")
     test, here = _cover("mixtral")
-    yield ("`llama` with experts", "no", *("end to end" if t in here else "its kernels" for t in targets), f"`{test}`")
+    marks = ["end to end" if t in here else "its kernels" for t in targets]
+    yield ("`llama` with experts", ", ".join(f"`{f}`" for f in folders["mixtral"]), *marks, f"`{test}`")
 
 
 def _formats() -> Iterator[tuple[str, ...]]:

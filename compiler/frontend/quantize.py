@@ -5,6 +5,7 @@ The arithmetic is ggml's reference quantizer, as the ``gguf`` package has it in 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -58,9 +59,15 @@ class QuantizedModel(ModelFile):
 
     def data(self, name: str) -> Bytes:
         """As of the source, or quantized now: each call does the work again and keeps nothing."""
+        if self.tensors[name].type == self._source.tensors[name].type:
+            return self._source.data(name)
+        pieces = list(self.pieces(name))
+        return np.concatenate(pieces) if len(pieces) > 1 else pieces[0]
+
+    def pieces(self, name: str) -> Iterator[Bytes]:
         before, after = self._source.tensors[name], self.tensors[name]
-        data = self._source.data(name)
-        return data if before.type == after.type else convert(data, before, FORMATS[after.type])
+        for data in self._source.pieces(name):
+            yield data if before.type == after.type else convert(data, before, FORMATS[after.type])
 
     def check_unchanged(self) -> None:
         self._source.check_unchanged()
@@ -83,13 +90,13 @@ def _is_matrix(t: TensorInfo) -> bool:
 
 
 def convert(data: Bytes, t: TensorInfo, f: BlockFormat) -> Bytes:
-    """``data`` of the float tensor ``t``, rows of ``t.ne[0]``, in the blocks of ``f``.
+    """``data``, whole rows of the float tensor ``t``, in the blocks of ``f``.
 
     Raises InputError G63 or G64 where a scale or a value leaves the range of the new type.
     """
     k = t.ne[0]
-    rows = _elements(t) // k
-    source = data.reshape(rows, -1)
+    source = data.reshape(-1, k * FORMATS[t.type].raw_bytes)
+    rows = len(source)
     row_bytes = k // f.block_size * f.raw_bytes
     out = np.empty((rows, row_bytes), np.uint8)
     step = max(1, _CHUNK // k)
@@ -100,7 +107,7 @@ def convert(data: Bytes, t: TensorInfo, f: BlockFormat) -> Bytes:
         out[i : i + step] = part.view(np.uint8).reshape(-1, row_bytes)
     result = out.reshape(-1)
     try:
-        check_values(TensorInfo(t.name, f.name, t.ne, 0, result.nbytes), result, [])
+        check_values(TensorInfo(t.name, f.name, t.ne, 0, result.nbytes), [result], [])
     except InputError as e:
         raise InputError(e.code, f"values too large for {f.name}", f"tensor {t.name}") from None
     return result
