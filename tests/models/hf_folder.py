@@ -199,9 +199,7 @@ def write_folder(
         arch = str(model.kv["general.architecture"])
         mixture = f"{arch}.expert_count" in model.kv
         made = {
-            hf_name(arch, n, mixture): _undone(model, n, arch)
-            for n in model.tensors
-            if not n.startswith("rope_") and "_exps." not in n
+            hf_name(arch, n, mixture): _undone(model, n, arch) for n in model.tensors if not n.startswith("rope_") and "_exps." not in n
         }
         for i in range(int(model.kv[f"{arch}.block_count"]) if mixture else 0):  # type: ignore[arg-type]
             made |= hf_experts.experts(model, arch, i, stacked)

@@ -18,9 +18,9 @@ def llama(c: Config) -> Made:
     return made
 
 
-def mistral(c: Config) -> Made:
+def mistral(c: Config, window_missing: int = 4096) -> Made:
     made = llama(c)
-    window(c, default=None)
+    window(c, window_missing)
     return made
 
 
@@ -86,7 +86,7 @@ def _phi3(c: Config) -> Made:
     common(c)
     made = rope(c, partial=True)
     c.only("hidden_act", "silu")
-    window(c, default=None)
+    window(c)
     return made
 
 
@@ -123,7 +123,7 @@ def _starcoder2(c: Config) -> Made:
     made = rope(c)
     c.only("hidden_act", "gelu_pytorch_tanh")
     c.only("use_bias", True)
-    window(c, default=None)
+    window(c)
     return made
 
 

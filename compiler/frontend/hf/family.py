@@ -58,9 +58,9 @@ class Family:
     tied: bool = False
 
 
-def window(c: Config, default: int | None) -> None:
-    """A window that is shorter than the context; null: none."""
-    size = c.number("sliding_window", default=default) if "sliding_window" in c.values or default else 0
+def window(c: Config, missing: int = 0) -> None:
+    """A window that is shorter than the context; null: none. ``missing``: that of a file that does not say."""
+    size = c.number("sliding_window", default=0) if "sliding_window" in c.values else missing
     if 0 < size < c.number("max_position_embeddings"):
         c.put(".attention.sliding_window", "u32", size)
 

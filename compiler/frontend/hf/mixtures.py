@@ -21,7 +21,7 @@ def _experts(c: Config) -> None:
 
 def _mixtral(c: Config) -> Made:
     c.values.setdefault("rope_theta", 1000000.0)
-    made = mistral(c)
+    made = mistral(c, window_missing=0)
     _experts(c)
     return made
 
