@@ -152,6 +152,21 @@ def test_yarn(tmp_path: Path) -> None:
         assert (rope.factor, rope.orig_ctx, rope.yarn) == (4.0, 256, yarn) and rope.attn_factor == 1 + 0.1 * math.log(4)
 
 
+def test_olmo3_stretches_layers_without_a_window_only(tmp_path: Path) -> None:
+    """As its folder says it: YaRN, a window, and the kinds of the layers."""
+    kinds = ["sliding_attention", "sliding_attention", "full_attention"]
+    scaling = {
+        "rope_type": "yarn", "factor": 8.0, "original_max_position_embeddings": 128, "attention_factor": 1.2079441541679836,
+        "beta_fast": 32.0, "beta_slow": 1.0,
+    }  # fmt: skip
+    settings = {"architectures": ["Olmo3ForCausalLM"], "sliding_window": WINDOW, "layer_types": kinds, "rope_scaling": scaling}
+    config = read(write_folder(write_family(tmp_path / "m.gguf", "olmo2"), tmp_path / "m", settings=settings))[0]
+    assert [layer.window for layer in config.layers] == [WINDOW, WINDOW, 0]
+    local, main = (config.ropes[config.layers[i].rope] for i in (0, 2))
+    assert (main.yarn, main.factor, main.attn_factor) == (Yarn(), 8.0, 1 + 0.1 * math.log(8))
+    assert (local.yarn, local.factor, local.attn_factor, local.base) == (None, 1.0, 1.0, main.base)
+
+
 def test_a_window_counts_where_the_class_has_one(tmp_path: Path, tiny_llama: Tiny) -> None:
     """Mistral has one, if it is shorter than the context; Llama has none, whatever its config.json was copied from."""
     file = tiny_llama(types="F16")
