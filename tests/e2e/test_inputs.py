@@ -93,7 +93,7 @@ def test_quantized_on_the_way(tmp_path: Path, tiny_llama: Tiny) -> None:
     before = blob(requantized(file, tmp_path / "q.gguf", "Q4_1"), tmp_path)
     assert before != blob(file, tmp_path)
     for source in (file, write_folder(file, tmp_path / "m")):
-        assert blob(source, tmp_path, quantize="q4_1") == before
+        assert blob(source, tmp_path, quantize="q4_1", quantize_embedding="q4_1") == before
 
 
 @pytest.mark.parametrize(
