@@ -95,8 +95,7 @@ class Driver:
             return model
         from infc.frontend.quantize import QuantizedModel
 
-        embedding = self.options.quantize_embedding
-        return QuantizedModel(model, self.options.quantize.upper(), embedding.upper() if embedding else None)
+        return QuantizedModel(model, self.options.quantize, self.options.quantize_embedding)
 
     def graphs(self, model: ModelFile, config: ModelConfig) -> list[tuple[str, Graph]]:
         """(stage, verified graph) as built and after each pass."""

@@ -31,6 +31,11 @@ naïve café über straße Ωmega привет мир 世界 こんにちは ÿ 
 """
 
 
+def text_of_the_vocabulary() -> str:
+    """What the tiny vocabulary is made of."""
+    return _TEXT
+
+
 def byte_alphabet() -> list[str]:
     """GPT-2's character for each of the 256 bytes."""
     plain = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]

@@ -21,7 +21,7 @@ CONFIG, TOKENIZER = "config.json", "tokenizer.json"
 # What is read when it is there; with the shards, what a digest of the model is taken over.
 DOCUMENTS = (
     CONFIG, "generation_config.json", INDEX, TOKENIZER, "tokenizer_config.json", "special_tokens_map.json",
-    "chat_template.jinja", "chat_template.json",
+    "added_tokens.json", "tokenizer.model", "chat_template.jinja", "chat_template.json",
 )  # fmt: skip
 _SHARD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]*\.safetensors")
 _MOST_SHARDS = 4096
@@ -56,15 +56,16 @@ class Folder:
     def text(self, name: str, code: str) -> str:
         """A document as text."""
         try:
-            return self._document(name, code).decode("utf-8")
+            return self.document(name, code).decode("utf-8")
         except UnicodeDecodeError:
             raise InputError(code, "not UTF-8", name) from None
 
     def json(self, name: str, code: str) -> dict[str, Any]:
         """A JSON object; empty if there is no such document. Raises InputError ``code`` for anything else."""
-        return parse_json(self._document(name, code), code, name) if self.has(name) else {}
+        return parse_json(self.document(name, code), code, name) if self.has(name) else {}
 
-    def _document(self, name: str, code: str) -> bytes:
+    def document(self, name: str, code: str) -> bytes:
+        """A document's bytes."""
         file = MappedFile(self.path / name, 1, "document")
         self._documents.append(file)
         if file.size > self.limits.metadata_bytes // 4:  # what Python makes of it is some four times as large
