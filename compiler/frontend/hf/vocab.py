@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from infc.errors import InputError
+from infc.frontend.hf import wordpiece
 from infc.frontend.hf.config import Config
 from infc.frontend.hf.folder import TOKENIZER, Folder
 from infc.frontend.hf.pretok import pre_name
@@ -36,14 +37,16 @@ def fill(c: Config, folder: Folder, limits: Limits) -> None:
     settings = folder.json(_SETTINGS, "S13")
     model = _object(found, "model")
     kind = model.get("type")
-    if kind != "BPE":
-        raise InputError("G76", f"tokenizer model {str(kind)[:40]!r} is not supported (BPE is)", TOKENIZER)
-    for key in ("dropout", "continuing_subword_prefix", "end_of_word_suffix"):
+    if kind not in ("BPE", "WordPiece"):
+        raise InputError("G76", f"tokenizer model {str(kind)[:40]!r} is not supported (BPE and WordPiece are)", TOKENIZER)
+    for key in ("dropout", "end_of_word_suffix", *(["continuing_subword_prefix"] if kind == "BPE" else [])):
         if model.get(key) not in (None, "", 0):
             raise InputError("S13", f"{key} {str(model[key])[:40]!r} is not supported", TOKENIZER)
     tokens, types, added = _tokens(c, found, model, limits)
-    merges = _merges(model)
-    if model.get("byte_fallback") is True:
+    merges = _merges(model) if kind == "BPE" else []
+    if kind == "WordPiece":
+        wordpiece.fill(c, found, model, tokens, types)
+    elif model.get("byte_fallback") is True:
         _sentencepiece(c, found, tokens, types, merges)
     else:
         c.put(_P + "model", "str", "gpt2")
@@ -53,7 +56,7 @@ def fill(c: Config, folder: Folder, limits: Limits) -> None:
         _check_normalizer(found)
     c.put(_P + "tokens", "[str]", tokens)
     c.put(_P + "token_type", "[i32]", np.array(types, np.int32))
-    _special(c, found, settings, added)
+    _special(c, found, settings, added, (("cls", "bos"), ("sep", "sep")) if kind == "WordPiece" else (("bos", "bos"), ("eos", "eos")))
     template = _chat_template(folder, settings)
     if template is not None:
         c.put("tokenizer.chat_template", "str", template)
@@ -181,8 +184,10 @@ def _content(entry: object) -> str | None:
     return text if isinstance(text, str) else None
 
 
-def _special(c: Config, found: dict[str, Any], settings: dict[str, Any], added: dict[str, int]) -> None:
-    """Ids of the special tokens, and whether text starts or ends with one."""
+def _special(
+    c: Config, found: dict[str, Any], settings: dict[str, Any], added: dict[str, int], around: tuple[tuple[str, str], tuple[str, str]]
+) -> None:
+    """Ids of the special tokens, and whether text starts or ends with one: ``around`` says which, and what GGUF's keys call it."""
     ids: dict[str, int] = {}
     for name, key in _SPECIAL.items():
         text = _content(settings.get(f"{name}_token"))
@@ -195,12 +200,12 @@ def _special(c: Config, found: dict[str, Any], settings: dict[str, Any], added: 
             ids[name] = i
             c.put(f"{_P}{key}_token_id", "u32", i)
     first, last = _template_ends(found)
-    for name, text in (("bos", first), ("eos", last)):
+    for (name, key), text in zip(around, (first, last), strict=True):
         stated = settings.get(f"add_{name}_token")
         adds = stated if isinstance(stated, bool) else text is not None and ids.get(name) == added.get(text)
         if text is not None and not isinstance(stated, bool) and not adds:
             raise InputError("S13", f"every text gets {text[:40]!r}, which is not the {name} token", TOKENIZER)
-        c.put(f"{_P}add_{name}_token", "bool", adds)
+        c.put(f"{_P}add_{key}_token", "bool", adds)
 
 
 def _list(c: Config) -> list[str]:
@@ -214,6 +219,8 @@ def _template_ends(found: dict[str, Any]) -> tuple[str | None, str | None]:
     post = found.get("post_processor")
     steps = (post.get("processors") or [post]) if isinstance(post, dict) else []
     for step in steps if isinstance(steps, list) else []:
+        if isinstance(step, dict) and step.get("type") == "BertProcessing":
+            return _pair_text(step.get("cls")), _pair_text(step.get("sep"))
         if isinstance(step, dict) and step.get("type") == "TemplateProcessing":
             single = step.get("single")
             parts = [p for p in single if isinstance(p, dict)] if isinstance(single, list) else []
@@ -223,6 +230,11 @@ def _template_ends(found: dict[str, Any]) -> tuple[str | None, str | None]:
                 raise InputError("S13", "a post-processor with more than one token at an end", TOKENIZER)
             return (names[0] if text == 1 else None), (names[-1] if len(names) == text + 2 else None)
     return None, None
+
+
+def _pair_text(pair: object) -> str | None:
+    """The text of [text, id]."""
+    return pair[0] if isinstance(pair, list) and pair and isinstance(pair[0], str) else None
 
 
 def _chat_template(folder: Folder, settings: dict[str, Any]) -> str | None:
