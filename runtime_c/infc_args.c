@@ -58,7 +58,7 @@ static const option options[] = {
     {NULL, "--print-ids", NULL, GEN, FLAG, AT(print_ids), 0, 0, NULL, "print token ids, not text"},
     {NULL, "--logits-out", NULL, GEN, TEXT, AT(logits_out), 0, 0, "FILE", "write the prompt's logits: little-endian f32 (n_tokens, vocab)"},
     {NULL, "--logits-hash", NULL, GEN, FLAG, AT(logits_hash), 0, 0, NULL, "print FNV-1a 64 of the prompt's logits"},
-    {NULL, "--no-bos", NULL, GEN | TOK, FLAG, AT(no_bos), 0, 0, NULL, "add no begin-of-text token"},
+    {NULL, "--no-bos", NULL, GEN | TOK, FLAG, AT(no_bos), 0, 0, NULL, "add no begin-of-text token (tokenize: and none at the end)"},
     {NULL, "--no-parse-special", NULL, GEN | TOK, FLAG, AT(no_special), 0, 0, NULL, "read special tokens' names as plain text"},
     {NULL, "--json", NULL, GEN | INFO | TOK | PPL, FLAG, AT(json), 0, 0, NULL, "one JSON object on stdout"},
     {NULL, "--isa", NULL, GEN | CHAT | BENCH | PPL | INFO, TEXT, AT(isa), 0, 0, "ISA", "use this instruction set of those compiled in"},

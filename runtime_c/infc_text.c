@@ -57,7 +57,7 @@ static int check_id(const infc_model *m, int32_t id) {
 int infc_tokenize(const infc_model *m, const char *text, size_t size, uint32_t flags, int32_t *ids, size_t cap) {
     const int rc = ready(m, text, size, ids, cap);
     if (rc) return rc;
-    if (flags & ~(uint32_t)(INFC_TOKENIZE_SPECIAL | INFC_TOKENIZE_BOS)) return infc_fail(INFC_EINPUT, "unknown flags 0x%x", flags);
+    if (flags & ~(uint32_t)(INFC_TOKENIZE_SPECIAL | INFC_TOKENIZE_BOS | INFC_TOKENIZE_END)) return infc_fail(INFC_EINPUT, "unknown flags 0x%x", flags);
     return report(infc_tok_tokenize(&m->tokenizer, (const uint8_t *)text, size, flags, ids, cap));
 }
 

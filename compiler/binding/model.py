@@ -21,7 +21,7 @@ from infc.errors import InputError
 
 Prompt = str | Sequence[int]
 Messages = Sequence[Mapping[str, str]]
-_SPECIAL, _BOS = 1, 2  # INFC_TOKENIZE_*
+_SPECIAL, _BOS, _END = 1, 2, 4  # INFC_TOKENIZE_*
 
 
 @dataclass(frozen=True)
@@ -85,10 +85,11 @@ class Model:
 
     # ---- tokens ----------------------------------------------------------------------------------------------------------
 
-    def tokenize(self, text: str, *, special: bool = True, bos: bool = True) -> list[int]:
-        """Token ids. ``special``: read special tokens' names in the text; ``bos``: begin as the model wants a text to begin."""
+    def tokenize(self, text: str, *, special: bool = True, bos: bool = True, end: bool = False) -> list[int]:
+        """Token ids. ``special``: read special tokens' names in the text; ``bos``, ``end``: begin and end as the model wants a
+        whole text to (few have an end: BERT's [SEP], T5's </s>)."""
         h, data = self._handle, _encode(text)
-        flags = (_SPECIAL if special else 0) | (_BOS if bos else 0)
+        flags = (_SPECIAL if special else 0) | (_BOS if bos else 0) | (_END if end else 0)
 
         def call(ids: Any, cap: int) -> int:
             with h.use() as model:

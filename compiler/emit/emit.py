@@ -44,7 +44,9 @@ def _role(path: str) -> str:
     return "main" if path in MAIN_SOURCES else "tokenizer" if path in TOKENIZER_SOURCES else "runtime"
 
 
-TOKENIZER_SOURCES = frozenset(("infc_tokenizer.c", "infc_merge.c", "infc_pieces.c", "infc_pretok.c", "infc_scan.c"))
+TOKENIZER_SOURCES = frozenset(
+    ("infc_tokenizer.c", "infc_merge.c", "infc_pieces.c", "infc_pretok.c", "infc_scan.c", "infc_unigram.c", "infc_wordpiece.c")
+)
 
 
 MAIN_SOURCES = frozenset(

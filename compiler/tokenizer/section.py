@@ -12,16 +12,16 @@ from collections.abc import Mapping
 import numpy as np
 
 MAGIC = b"INFCTOK1"
-VERSION = 3
+VERSION = 4
 NONE = 0xFFFFFFFF
 
 HEADER = (
     "vocab_size", "n_merges", "flags", "bos", "eos", "eot", "n_classes", "n_stages",
-    "kind", "word_slots", "short_slots", "longest_word",
+    "kind", "word_slots", "short_slots", "longest_word", "sep", "unknown",
 )  # fmt: skip
-FLAG_ADD_BOS, FLAG_IGNORE_MERGES, FLAG_SPACE_PREFIX = 1, 2, 4
-# BPE: byte-level, words cut by the splits' automata. SPM: merging from characters, SentencePiece's and Gemma's.
-KIND_BPE, KIND_SPM = 0, 1
+FLAG_ADD_BOS, FLAG_IGNORE_MERGES, FLAG_SPACE_PREFIX, FLAG_ADD_SEP = 1, 2, 4, 8
+# BPE: byte-level, words cut by the splits' automata. SPM: merging from characters, SentencePiece's and Gemma's. WORDPIECE: BERT's.
+KIND_BPE, KIND_SPM, KIND_WORDPIECE = 0, 1, 2
 
 TABLES = (
     "token_offsets",  # u32 (vocab_size + 1): token t is token_bytes[offsets[t] : offsets[t + 1]]
@@ -42,6 +42,13 @@ TABLES = (
     "char_ids",  # u32 (128): SPM: the token of each ASCII character, or NONE
     "priorities",  # u32 (n_merges) or empty: SPM: the order of a rank's merge, where several ranks share one
     "scan",  # u8: the short way through the split's automaton, see scan.py; without pairs for several splits
+    "char_stage1",  # u16 (0x1100): WORDPIECE: what becomes of a character, see characters.py
+    "char_stage2",  # u16
+    "char_offsets",  # u32 (n_sequences + 1)
+    "char_items",  # u8
+    "trie_first",  # u32 (n_nodes + 1): the tokens of WORDPIECE, see trie.py
+    "trie_bytes",  # u8 (n_nodes)
+    "trie_tokens",  # u32 (n_nodes)
 )
 TOKEN_SPECIAL, TOKEN_EOG, TOKEN_RSTRIP, TOKEN_USER = 1, 2, 4, 8
 

@@ -31,6 +31,8 @@ SOURCES = [
         "sampler",
         "text",
         "tokenizer",
+        "tokenizer_open",
+        "wordpiece",
         "pretok",
         "pieces",
         "scan",

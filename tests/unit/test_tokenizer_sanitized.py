@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from infc.tokenizer import compile_tokenizer, reduce_chat
-from tests.unit.tokenizer_support import CPUS, SOURCES, WARNINGS, P, host_isas, runtime_c, spm_kv, synthetic_kv
+from tests.unit.tokenizer_support import CPUS, SOURCES, WARNINGS, P, host_isas, runtime_c, spm_kv, synthetic_kv, wordpiece_kv
 
 
 @pytest.mark.parametrize("cc", ["gcc", "clang"])
@@ -22,9 +22,9 @@ def test_warnings_of_both_compilers(cc: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.asan
-@pytest.mark.parametrize("kind", ["llama-bpe", "smollm", "deepseek-v3", "spm", "spm without prefix"])
+@pytest.mark.parametrize("kind", ["llama-bpe", "smollm", "deepseek-v3", "spm", "spm without prefix", "bert"])
 def test_random_text_and_damaged_sections(kind: str, tmp_path: Path) -> None:
-    kv = spm_kv(5, prefix=kind == "spm") if kind.startswith("spm") else synthetic_kv(kind)
+    kv = wordpiece_kv() if kind == "bert" else spm_kv(5, prefix=kind == "spm") if kind.startswith("spm") else synthetic_kv(kind)
     section, chat, program = tmp_path / "tok", tmp_path / "chat", tmp_path / "fuzz"
     section.write_bytes(compile_tokenizer(kv, len(kv[P + "tokens"])))
     chat.write_bytes(reduce_chat(kv).encode())

@@ -22,9 +22,10 @@ from infc.tokenizer.patterns import DIGITS, GPT2, PRETOKENIZERS
 from tests.models.tiny import CHATML, vocabulary
 
 P = "tokenizer.ggml."
-SPECIAL, BOS = 1, 2
+SPECIAL, BOS, END = 1, 2, 4
 EINPUT, ELIMIT, ENOMEM, EFILE = -1, -2, -4, -5
-SOURCES = ("infc_pretok.c", "infc_scan.c", "infc_merge.c", "infc_pieces.c", "infc_tokenizer.c", "infc_chat.c")
+SOURCES = ("infc_pretok.c", "infc_scan.c", "infc_merge.c", "infc_pieces.c", "infc_wordpiece.c", "infc_tokenizer_open.c",
+           "infc_tokenizer.c", "infc_chat.c")  # fmt: skip
 # infc_program.h: the CPU features that code may use.
 CPUS = {"scalar": 0, "avx2": 1, "avx512": 3}
 WARNINGS = ("-std=c11", "-Wall", "-Wextra", "-Werror")
@@ -249,4 +250,28 @@ def spm_kv(seed: int = 0, prefix: bool = True, n_merges: int = 120) -> dict[str,
         P + "model": "llama", P + "tokens": tokens, P + "scores": scores,
         P + "token_type": [2, 3, 3, 4, *[6] * 256, *[1] * (len(parts) + len(joined))], P + "bos_token_id": 1, P + "eos_token_id": 2,
         P + "add_space_prefix": prefix, "tokenizer.chat_template": CHATML,
+    }  # fmt: skip
+
+
+def wordpiece_kv(seed: int = 0, every: bool = False, n_pieces: int = 400) -> dict[str, Any]:
+    """Keys of a small WordPiece vocabulary as GGUF has it: special tokens, letters that begin and that continue a word, and random pieces
+    of both kinds. ``every``: all characters of the first planes continue a word and stand alone, so that none is unknown."""
+    rnd = random.Random(seed)
+    mark = "\u2581"
+    letters = [*"abcdefghijklmnopqrstuvwxyz0123456789ABCDEHIKXZ", *"éüßñøæœıſиампрвет世界日가각\u0301\u0308\u302e\u1b44"]
+    if every:
+        letters += [c for c in map(chr, range(0x21, 0x30000)) if c not in letters and c != mark and not 0xD800 <= ord(c) < 0xE000]
+    alone = [*"!?.,;:'\"()[]<>-_/#@$%&*+=~^`{}|\\", "\u3002", "\u00bf"]
+    pieces: dict[str, None] = {}
+    while len(pieces) < n_pieces:
+        pieces["".join(rnd.choice("etaoinshrdlué") for _ in range(rnd.randint(2, 5)))] = None
+    words = [*letters, *(p for i, p in enumerate(pieces) if i % 2), "the", "hello", "world", "return", "naive"]
+    ends = [*letters, *(p for i, p in enumerate(pieces) if i % 3), "ing", "##"]
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    starts = dict.fromkeys(mark + w for w in [*alone, *words])
+    tokens = [*special, *starts, *dict.fromkeys(e for e in ends if e not in special)]
+    return {
+        P + "model": "bert", P + "pre": "default", P + "tokens": tokens, P + "token_type": [3] * 5 + [1] * (len(tokens) - 5),
+        P + "unknown_token_id": 1, P + "cls_token_id": 2, P + "seperator_token_id": 3, P + "padding_token_id": 0,
+        "tokenizer.chat_template": CHATML,
     }  # fmt: skip

@@ -26,8 +26,15 @@ def content(entry: object) -> str | None:
     return text if isinstance(text, str) else None
 
 
-def special(c: Config, settings: dict[str, Any], added: dict[str, int], template: tuple[str | None, str | None]) -> None:
-    """Ids of the special tokens, and whether text starts or ends with one; ``template``: those that every text gets."""
+def special(
+    c: Config,
+    settings: dict[str, Any],
+    added: dict[str, int],
+    template: tuple[str | None, str | None],
+    around: tuple[tuple[str, str], tuple[str, str]] = (("bos", "bos"), ("eos", "eos")),
+) -> None:
+    """Ids of the special tokens, and whether text starts or ends with one; ``template``: those that every text gets; ``around``: which
+    they should be, and what GGUF's keys call them."""
     ids: dict[str, int] = {}
     for name, key in _SPECIAL.items():
         text = content(settings.get(f"{name}_token"))
@@ -39,12 +46,12 @@ def special(c: Config, settings: dict[str, Any], added: dict[str, int], template
         if i is not None:
             ids[name] = i
             c.put(f"{_P}{key}_token_id", "u32", i)
-    for name, text in zip(("bos", "eos"), template, strict=True):
+    for (name, key), text in zip(around, template, strict=True):
         stated = settings.get(f"add_{name}_token")
         adds = stated if isinstance(stated, bool) else text is not None and ids.get(name) == added.get(text)
         if text is not None and not isinstance(stated, bool) and not adds:
             raise InputError("S13", f"every text gets {text[:40]!r}, which is not the {name} token", TOKENIZER)
-        c.put(f"{_P}add_{name}_token", "bool", adds)
+        c.put(f"{_P}add_{key}_token", "bool", adds)
 
 
 def ends(c: Config, folder: Folder) -> None:
@@ -78,6 +85,8 @@ def template_ends(found: dict[str, Any]) -> tuple[str | None, str | None]:
     post = found.get("post_processor")
     steps = (post.get("processors") or [post]) if isinstance(post, dict) else []
     for step in steps if isinstance(steps, list) else []:
+        if isinstance(step, dict) and step.get("type") == "BertProcessing":
+            return _pair_text(step.get("cls")), _pair_text(step.get("sep"))
         if isinstance(step, dict) and step.get("type") == "TemplateProcessing":
             single = step.get("single")
             parts = [p for p in single if isinstance(p, dict)] if isinstance(single, list) else []
@@ -87,6 +96,11 @@ def template_ends(found: dict[str, Any]) -> tuple[str | None, str | None]:
                 raise InputError("S13", "a post-processor with more than one token at an end", TOKENIZER)
             return (names[0] if text == 1 else None), (names[-1] if len(names) == text + 2 else None)
     return None, None
+
+
+def _pair_text(pair: object) -> str | None:
+    """The text of [text, id]."""
+    return pair[0] if isinstance(pair, list) and pair and isinstance(pair[0], str) else None
 
 
 def chat_template(folder: Folder, settings: dict[str, Any]) -> str | None:

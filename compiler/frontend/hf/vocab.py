@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from infc.errors import InputError
-from infc.frontend.hf import sentencepiece
+from infc.frontend.hf import sentencepiece, wordpiece
 from infc.frontend.hf.config import Config
 from infc.frontend.hf.folder import TOKENIZER, Folder
 from infc.frontend.hf.pretok import pre_name
@@ -47,14 +47,16 @@ def _from_json(c: Config, folder: Folder, limits: Limits, settings: dict[str, An
     found = folder.json(TOKENIZER, "S13")
     model = _object(found, "model")
     kind = model.get("type")
-    if kind != "BPE":
-        raise InputError("G76", f"tokenizer model {str(kind)[:40]!r} is not supported (BPE is)", TOKENIZER)
-    for key in ("dropout", "continuing_subword_prefix", "end_of_word_suffix"):
+    if kind not in ("BPE", "WordPiece"):
+        raise InputError("G76", f"tokenizer model {str(kind)[:40]!r} is not supported (BPE and WordPiece are)", TOKENIZER)
+    for key in ("dropout", "end_of_word_suffix", *(["continuing_subword_prefix"] if kind == "BPE" else [])):
         if model.get(key) not in (None, "", 0):
             raise InputError("S13", f"{key} {str(model[key])[:40]!r} is not supported", TOKENIZER)
     tokens, types, added = _tokens(c, found, model, limits)
-    merges = _merges(model)
-    if model.get("byte_fallback") is True:
+    merges = _merges(model) if kind == "BPE" else []
+    if kind == "WordPiece":
+        wordpiece.fill(c, found, model, tokens, types)
+    elif model.get("byte_fallback") is True:
         _sentencepiece(c, found, tokens, types, merges)
     else:
         c.put(_P + "model", "str", "gpt2")
@@ -64,7 +66,8 @@ def _from_json(c: Config, folder: Folder, limits: Limits, settings: dict[str, An
         _check_normalizer(found)
     c.put(_P + "tokens", "[str]", tokens)
     c.put(_P + "token_type", "[i32]", np.array(types, np.int32))
-    special(c, settings, added, template_ends(found))
+    around = (("cls", "bos"), ("sep", "sep")) if kind == "WordPiece" else (("bos", "bos"), ("eos", "eos"))
+    special(c, settings, added, template_ends(found), around)
 
 
 def _from_sentencepiece(c: Config, folder: Folder, limits: Limits, settings: dict[str, Any]) -> None:
