@@ -40,7 +40,7 @@ demo: $(VENV)/.infc
 
 # A worker a core, four at most: many tests have two or three threads of their own. What takes long comes first: the order of folders.
 test: $(VENV)/.infc $(VENV)/.peer
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --no-loadscope-reorder
 
 # Under a minute on two cores: style, types, unit tests, golden emitted C.
 check: $(VENV)/.lint build/.mypy/infc

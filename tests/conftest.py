@@ -43,13 +43,13 @@ def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 
 
 @pytest.fixture(scope="session")
-def tiny_moe(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """``tiny_moe(family) -> Path``: a small mixture of experts of that family, with everything it has; written once."""
+def tiny_moe(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """``tiny_moe(family, n_ctx=512) -> Path``: a small mixture of experts of that family, with everything it has; written once."""
     folder = tmp_path_factory.mktemp("experts")
 
     @cache
-    def make(family: str) -> Path:
-        return write_tiny_moe(folder / f"{family}.gguf", family=family, expert_types=EXPERT_TYPES[family], n_ctx=1024)
+    def make(family: str, n_ctx: int = 512) -> Path:
+        return write_tiny_moe(folder / f"{family}-{n_ctx}.gguf", family=family, expert_types=EXPERT_TYPES[family], n_ctx=n_ctx)
 
     return make
 
@@ -105,14 +105,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="rewrite tests/golden from what is emitted now")
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """For workers (`--dist loadgroup`): a file's tests stay in one, but where the file is marked ``apart(parameter)``, those of one
-    value of it."""
-    if not config.pluginmanager.hasplugin("xdist"):
-        return
-    for item in items:
-        group = item.nodeid.split("::")[0]
-        mark, call = item.get_closest_marker("apart"), getattr(item, "callspec", None)
-        if mark is not None and call is not None:
-            group += f" {call.params.get(mark.args[0], '')}"
-        item.add_marker(pytest.mark.xdist_group(group.replace("@", "")))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """A file's tests stay in one worker; of a file that says ``APART = True`` those whose first parameter is the same do."""
+    from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
+
+    apart = {p.name for p in Path(__file__).parent.glob("e2e/test_*.py") if "\nAPART = True" in p.read_text()}
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file, _, test = nodeid.partition("::")
+            value = test.partition("[")[2].rstrip("]").split("-")[0]
+            return f"{file}[{value}]" if Path(file).name in apart else file
+
+    return Scheduling(config, log)

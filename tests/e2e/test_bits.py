@@ -19,7 +19,7 @@ from infc.binding.artifact import Artifact
 from infc.binding.sequence import LOGITS, rows_of, sequence, step, token_array
 from infc.toolchain import host
 
-pytestmark = pytest.mark.apart("isa")
+APART = True  # see tests/conftest.py
 GOLDEN = Path(__file__).parents[1] / "golden" / "logits.json"
 PASSAGE = Path(__file__).parents[1] / "data" / "passage.txt"
 LENGTHS = (1, 7, 64, 300, 1000)

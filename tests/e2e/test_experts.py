@@ -17,15 +17,16 @@ from tests.reference.experts_f64 import ExpertsF64
 from tests.reference.kl import mean_kl
 from tests.reference.peer import llama_cpp_logprobs, top1_agreement
 
-pytestmark = pytest.mark.apart("model")
+APART = True  # see tests/conftest.py
 N = 450  # of which an expert gets more rows than are gathered at once, in one chunk
 BESIDE = 512  # positions compared with llama.cpp's
+N_CTX = 1024
 EXACT = 150  # of N the float64 model is asked
 
 
 @pytest.fixture(scope="module", params=EXPERT_TYPES)
-def model(request: pytest.FixtureRequest, tiny_moe: Callable[[str], Path], compiled: Callable[..., Artifact]) -> tuple[Path, Artifact]:
-    path = tiny_moe(request.param)
+def model(request: pytest.FixtureRequest, tiny_moe: Callable[..., Path], compiled: Callable[..., Artifact]) -> tuple[Path, Artifact]:
+    path = tiny_moe(request.param, N_CTX)
     return path, compiled(path, **options(request.param))
 
 

@@ -17,7 +17,7 @@ from tests.reference.families_f64 import FamilyF64
 from tests.reference.kl import mean_kl
 from tests.reference.peer import llama_cpp_logprobs, top1_agreement
 
-pytestmark = pytest.mark.apart("model")
+APART = True  # see tests/conftest.py
 N = 200  # four windows, and pages of which a window sees a part
 BESIDE = 512  # positions compared with llama.cpp's
 

@@ -13,11 +13,12 @@ import infc
 from infc.binding.artifact import Artifact
 from infc.toolchain import host
 from infc.toolchain.append import append_blob, read_trailer
+from tests.e2e.test_experts import N_CTX as EXPERT_CTX
 from tests.e2e.test_experts import options as expert_options
 from tests.e2e.test_tiny_bits import MODELS, targets
 from tests.models.tiny_moe import EXPERT_TYPES
 
-pytestmark = pytest.mark.apart("pair")
+APART = True  # see tests/conftest.py
 Tiny = Callable[..., Path]
 # Of test_tiny_bits and test_experts, whose artifacts serve here too.
 CASES = (("mixed", "avx2"), ("shared heads, odd panels", "scalar"), ("gpt-oss", "avx2"))
@@ -32,14 +33,14 @@ def pair(
     tmp_path_factory: pytest.TempPathFactory,
     compiled: Callable[..., Artifact],
     tiny_llama: Tiny,
-    tiny_moe: Callable[[str], Path],
+    tiny_moe: Callable[..., Path],
 ) -> tuple[Artifact, Path, str]:
     """(normal artifact, sanitized executable of the same plan, instruction set)."""
     name, isa = request.param
     if isa not in host.runnable():
         pytest.skip(f"this CPU has no {isa}")
     experts = name in EXPERT_TYPES
-    path = tiny_moe(name) if experts else tiny_llama(**MODELS[name])
+    path = tiny_moe(name, EXPERT_CTX) if experts else tiny_llama(**MODELS[name])
     options = expert_options(name) if experts else {"name": "tiny", "target": targets(name), "lto": False}
     normal = compiled(path, **options)
     work = tmp_path_factory.mktemp("sanitized")

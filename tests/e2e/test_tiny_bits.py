@@ -14,7 +14,7 @@ from infc.toolchain import host
 from tests.reference.kl import mean_kl
 from tests.reference.llama_f64 import LlamaF64
 
-pytestmark = pytest.mark.apart("name")
+APART = True  # see tests/conftest.py
 Tiny = Callable[..., Path]
 
 MODELS: dict[str, dict[str, Any]] = {
