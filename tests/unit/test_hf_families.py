@@ -203,6 +203,33 @@ def _header(path: Path) -> bytes:
     return data[8 : 8 + int.from_bytes(data[:8], "little")]
 
 
+@pytest.mark.parametrize("wrapped", ["language_model.", "model.language_model."])
+def test_the_text_half_of_a_model_that_sees(tmp_path: Path, wrapped: str) -> None:
+    """Gemma 3 from 4B on, as transformers wrote it before and after 4.52: what belongs to the eye is left out."""
+    from tests.models.hf_folder import save
+
+    file = write_family(tmp_path / "m.gguf", "gemma3")
+    plain = write_folder(file, tmp_path / "a", settings=SETTINGS["gemma3"])
+    folder = write_folder(file, tmp_path / "b", settings=SETTINGS["gemma3"])
+    raw = (folder / "model.safetensors").read_bytes()
+    header = json.loads(_header(folder / "model.safetensors"))
+    start = 8 + int.from_bytes(raw[:8], "little")
+    tensors = {"vision_tower.vision_model.post_layernorm.weight": ("F32", (2,), bytes(8)), "multi_modal_projector.x": ("U8", (1,), b"a")}
+    for name, entry in header.items():
+        if name != "__metadata__":
+            begin, end = entry["data_offsets"]
+            name = wrapped + name if wrapped == "language_model." else wrapped + name.removeprefix("model.")
+            tensors[name] = (entry["dtype"], tuple(entry["shape"]), raw[start + begin : start + end])
+    save(folder / "model.safetensors", tensors)
+    config = json.loads((folder / "config.json").read_text()) | {"architectures": ["Gemma3TextModel"]}
+    outer = {"architectures": ["Gemma3ForConditionalGeneration"], "text_config": config, "vision_config": {}, "eos_token_id": [2, 0]}
+    (folder / "config.json").write_text(json.dumps(outer))
+    assert read(folder)[:3] == read(plain)[:3]
+    (folder / "config.json").write_text(json.dumps(outer | {"quantization_config": {"quant_method": "compressed-tensors"}}))
+    with pytest.raises(InputError, match="compressed-tensors"):
+        open_model(folder)
+
+
 def _scaling(**values: object) -> Json:
     return {"rope_scaling": {"factor": 4.0, **values}}
 

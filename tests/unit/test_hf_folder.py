@@ -257,6 +257,12 @@ def _twice(folder: Path) -> None:
     index.write_text(json.dumps(found))
 
 
+def _listed_twice(folder: Path) -> None:
+    _index(folder, None)
+    again = b'"weight_map": {"model.norm.weight": "a.safetensors", '
+    whole(lambda b: b.replace(b'"weight_map": {', again), "model.safetensors.index.json")(folder)
+
+
 T, C, S = "tokenizer.json", "config.json", "tokenizer_config.json"
 SPOILT: list[tuple[str, str, Callable[[Path], object]]] = [
     ("G01", "empty", whole(lambda b: b"")),
@@ -292,6 +298,7 @@ SPOILT: list[tuple[str, str, Callable[[Path], object]]] = [
     ("S08", "index without map", lambda f: (_index(f, None), (f / "model.safetensors.index.json").write_text("{}"))),
     ("S08", "index names a tensor that is not there", lambda f: _index(f, {"x.weight": "a.safetensors"})),
     ("S08", "a tensor in two shards", _twice),
+    ("S03", "index lists a tensor twice", _listed_twice),
     ("S09", "index leaves the folder", lambda f: _index(f, {"x.weight": "../a.safetensors"})),
     ("S09", "index names an absolute path", lambda f: _index(f, {"x.weight": "/etc/passwd"})),
     ("S09", "a shard is missing", lambda f: _index(f, {"x.weight": "b.safetensors"})),

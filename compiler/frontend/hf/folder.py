@@ -43,7 +43,7 @@ class Folder:
         self.entries: dict[str, tuple[str, Entry]] = {}
         try:
             if not (path / CONFIG).exists():
-                raise InputError("S09", f"a folder of a model has a {CONFIG}, this one has none", str(path))
+                raise InputError("S09", f"a folder of a model has a {CONFIG}, this one has none{_instead(path)}", str(path))
             self._open_shards()
         except BaseException:
             self.close()
@@ -93,9 +93,7 @@ class Folder:
             self.entries = {name: (SINGLE, e) for name, e in self._open(SINGLE).items()}
             return
         if not self.has(INDEX):
-            other = any(self.path.glob("*.bin")) or any(self.path.glob("*.safetensors"))
-            hint = f" (other weights are there, but only {SINGLE} and {INDEX} are looked for)" if other else ""
-            raise InputError("S09", f"the folder has neither {SINGLE} nor {INDEX}{hint}", str(self.path))
+            raise InputError("S09", f"the folder has neither {SINGLE} nor {INDEX}{_instead(self.path)}", str(self.path))
         named = self._index()
         for shard in sorted(set(named.values())):
             found = self._open(shard)
@@ -133,6 +131,21 @@ class Folder:
         entries = read_header(file, self.limits)
         _second_opinion(file.path, entries)
         return entries
+
+
+def _instead(folder: Path) -> str:
+    """What is there in place of what was looked for."""
+    for pattern, what in (
+        ("*.gguf", ", but {}: give that file"),
+        ("adapter_config.json", ", but {}: an adapter is no model, merge it into its base first"),
+        ("*.bin", ", but {}: only safetensors are read, save the model so"),
+        ("*.pth", ", but {}: only safetensors are read, save the model so"),
+        ("*.safetensors", ", but {}, which no index names"),
+    ):
+        found = sorted(folder.glob(pattern))
+        if found:
+            return what.format("".join(c if c.isprintable() else "?" for c in found[0].name[:60]))
+    return ""
 
 
 def _second_opinion(path: Path, entries: dict[str, Entry]) -> None:

@@ -43,7 +43,8 @@ class HfModel(ModelFile):
         prefixes: dict[str, str | None] = {}
         if values.get("architectures") == ["Gemma3ForConditionalGeneration"]:
             text = values.get("text_config")
-            values = {**(text if isinstance(text, dict) else {}), "architectures": ["Gemma3ForCausalLM"]}
+            whole = {k: v for k in ("quantization_config", "eos_token_id") if (v := values.get(k)) is not None}
+            values = {**(text if isinstance(text, dict) else {}), **whole, "architectures": ["Gemma3ForCausalLM"]}
             prefixes = _WRAPPED
         family = family_of(values)
         _check_quantization(values, family)

@@ -18,8 +18,10 @@ _AFFINE_STEPS = np.arange(-10, 6, dtype=np.float32) / 5  # the same where a mini
 
 
 def total(x: Floats) -> Floats:
-    """Sums of the columns, added in order."""
-    out: Floats = np.add.reduce(x, axis=0, dtype=np.float32)
+    """Sums of the columns, added in order: numpy's own sum takes another one where there is one column."""
+    out: Floats = x[0].copy()
+    for row in x[1:]:
+        out += row
     return out
 
 
