@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from infc.dates import parse_date
 from infc.errors import InputError
 from infc.formats import FORMATS
 from infc.limits import Limits
@@ -43,6 +44,7 @@ class CompileOptions:
     """Every choice that changes a compile. ``None`` means: decided from the model (see ``resolved``).
 
     quantize: the type or mix that matrices of floats get, quantize_embedding: the type of the embedding and the head.
+    date: that a chat template writes every day, YYYY-MM-DD; None: that of the day, if the program can write it.
     ctx, kv_tokens: positions; max_rows: rows of one forward chunk; cache_gb: bound of the artifact cache in GB.
     """
 
@@ -59,6 +61,7 @@ class CompileOptions:
     kv_tokens: int | None = None
     quantize: str | None = None
     quantize_embedding: str | None = None
+    date: str | None = None
     stop_after: str | None = None
     dump: bool = False
     jobs: int = 2
@@ -99,6 +102,8 @@ class CompileOptions:
                 raise refuse(f"cannot quantize to {kind[:40]!r}", f"known: {', '.join(known)}")
         if self.quantize_embedding is not None and self.quantize is None:
             raise refuse("--quantize-embedding goes with --quantize")
+        if self.date is not None:
+            parse_date(self.date)
         if self.stop_after is not None and self.stop_after not in STAGES:
             raise refuse(f"unknown stage {self.stop_after!r}", f"known: {', '.join(STAGES)}")
         if self.name is not None and not _NAME.fullmatch(self.name):

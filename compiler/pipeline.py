@@ -229,7 +229,7 @@ class Driver:
 
         self.reporter.stage("tokenizer")
         tokenizer = compile_tokenizer(model.kv, config.vocab_size)
-        chat = reduce_chat(model.kv, limits=self.options.limits)
+        chat = reduce_chat(model.kv, limits=self.options.limits, date=self.options.date)
         if not chat:
             self._note(f"chat is left out: {chat.reason}")
         elif chat.note:

@@ -109,6 +109,8 @@ INFC_API int infc_is_eog(const infc_model *m, int32_t id);
 typedef struct infc_message { const char *role; const char *content; size_t size; } infc_message;  // role: "system", "user", "assistant"
 // Token ids of a conversation in the model's own template. Content is never read as special tokens. Returns a count like infc_tokenize.
 INFC_API int infc_chat_tokenize(const infc_model *m, const infc_message *messages, int32_t n, int add_generation_prompt, int32_t *ids, size_t cap);
+// The date that chat templates write, "YYYY-MM-DD"; NULL, and at first: that of the day. Not while another thread tokenizes a conversation.
+INFC_API int infc_chat_date(infc_model *m, const char *date);
 
 // ---- sampling --------------------------------------------------------------------------------------------------------------
 typedef struct infc_sampling {

@@ -33,6 +33,7 @@ static const option options[] = {
     {"-f", "--file", NULL, GEN | TOK, TEXT, AT(file), 0, 0, "FILE", "read the text from FILE (- is stdin)"},
     {NULL, "--tokens", NULL, GEN, INTS, AT(tokens), 0, INT32_MAX, "1,2,3", "continue these token ids"},
     {"-sys", "--system-prompt", NULL, CHAT, TEXT, AT(system), 0, 0, "TEXT", "the system message"},
+    {NULL, "--date", NULL, CHAT, TEXT, AT(date), 0, 0, "YYYY-MM-DD", "the date that the chat template writes, if it writes one (today's)"},
     {"-n", "--predict", "--n-predict", GEN | CHAT, INT, AT(n_predict), -1, INT32_MAX, "N",
      "tokens to generate; -1: until the text ends or the context is full; 0: only evaluate the prompt"},
     {"-p", "--n-prompt", NULL, BENCH, INTS, AT(bench_prompts), 0, INT32_MAX, "N,..", "prompt lengths to time (512); 0: none"},

@@ -6,6 +6,7 @@
 #include "infc_merge.h"
 #include "infc_pieces.h"
 #include "infc_program.h"
+#include "infc_unigram.h"
 #include "infc_wordpiece.h"
 
 #define NONE UINT32_MAX
@@ -115,6 +116,7 @@ static int encode_part(const infc_tokenizer *t, const uint8_t *text, size_t size
     switch (t->kind) {
         case INFC_TOK_SPM: return infc_pieces_encode(t, text, size, t->space_prefix && first, cache, out);
         case INFC_TOK_WORDPIECE: return infc_wordpiece_encode(t, text, size, out);
+        case INFC_TOK_UNIGRAM: return infc_unigram_encode(t, text, size, t->space_prefix && first, out);
         default: return encode_plain(t, text, size, cache, out);
     }
 }
@@ -160,23 +162,23 @@ int infc_tok_is_eog(const infc_tokenizer *t, int32_t id) {
 
 int infc_tok_detokenize(const infc_tokenizer *t, const int32_t *ids, size_t n, int special, uint8_t *out, size_t cap) {
     size_t written = 0;
-    int put = t->space_prefix;  // a space was put before the text that comes now
+    int put = t->space_prefix || t->merge_spaces;  // a space before the text that comes now is not of the text
     // To SentencePiece text begins anew after an added token; WordPiece's spaces are between words, whatever these are.
-    const int again = put && t->kind == INFC_TOK_SPM;
+    const int again = put && t->kind != INFC_TOK_WORDPIECE;
     for (size_t i = 0; i < n; i++) {
         size_t size;
         const uint8_t *bytes = infc_tok_bytes(t, ids[i], &size);
         if (!bytes) return INFC_EINPUT;
         const uint8_t flags = t->token_flags[ids[i]];
         if (flags & INFC_TOKEN_SPECIAL && !special) {
-            put |= again;
+            if ((uint32_t)ids[i] != t->unknown) put |= again;  // the unknown token stands for text
             continue;
         }
         if (flags & (INFC_TOKEN_SPECIAL | INFC_TOKEN_USER)) {
             put = again;
         } else if (put) {
-            put = 0;
             if (size && bytes[0] == ' ') bytes++, size--;
+            put = t->merge_spaces && written + size == 0;  // of several at the start none is text
         }
         if (written < cap && size) memcpy(out + written, bytes, size < cap - written ? size : cap - written);
         written += size;

@@ -5,14 +5,15 @@
 #include "infc_tokenizer.h"
 
 // The layout of compiler/tokenizer/section.py.
-enum { VERSION = 4, N_HEADER = 14, PREFIX = 16, FLAG_ADD_BOS = 1, FLAG_SPACE_PREFIX = 4, FLAG_ADD_SEP = 8 };
+enum { VERSION = 4, N_HEADER = 15, PREFIX = 16, FLAG_ADD_BOS = 1, FLAG_SPACE_PREFIX = 4, FLAG_ADD_SEP = 8, FLAG_MERGE_SPACES = 16 };
 enum { H_VOCAB_SIZE, H_N_MERGES, H_FLAGS, H_BOS, H_EOS, H_EOT, H_N_CLASSES, H_N_STAGES, H_KIND, H_WORD_HOMES,
-       H_SHORT_HOMES, H_LONGEST_WORD, H_SEP, H_UNKNOWN };
+       H_SHORT_HOMES, H_LONGEST_WORD, H_SEP, H_UNKNOWN, H_UNKNOWN_SCORE };
 enum {
     T_TOKEN_OFFSETS, T_TOKEN_BYTES, T_TOKEN_FLAGS, T_BYTE_IDS, T_MERGE_SLOTS, T_MERGE_IDS, T_WORD_SLOTS, T_CLASS_STAGE1,
     T_CLASS_STAGE2, T_SPLIT_STATES, T_SPLIT_ROWS, T_ADDED_ALL, T_ADDED_USER,
     T_SHORT_SLOTS, T_JOINS, T_CHAR_IDS, T_PRIORITIES, T_SCAN,
-    T_CHAR_STAGE1, T_CHAR_STAGE2, T_CHAR_OFFSETS, T_CHAR_ITEMS, T_TRIE_FIRST, T_TRIE_BYTES, T_TRIE_TOKENS, N_TABLES
+    T_CHAR_STAGE1, T_CHAR_STAGE2, T_CHAR_OFFSETS, T_CHAR_ITEMS, T_TRIE_FIRST, T_TRIE_BYTES, T_TRIE_TOKENS,
+    T_MAP_UNITS, T_MAP_TEXT, T_SCORES, N_TABLES
 };
 
 #define NONE UINT32_MAX
@@ -102,14 +103,32 @@ static int open_spm(infc_tokenizer *t, const uint32_t *h, const table *s) {
     return ids_ok(t->char_ids, 128, t->vocab_size, 1) ? 0 : INFC_EFILE;
 }
 
+// s: the three tables of a trie.
 static int open_trie(infc_trie *t, const table *s) {
-    const size_t n = s[T_TRIE_BYTES].size;
-    if (n == 0 || n >= NONE / 4 || s[T_TRIE_FIRST].size != (n + 1) * 4 || s[T_TRIE_TOKENS].size != n * 4) return INFC_EFILE;
+    const size_t n = s[1].size;
+    if (n == 0 || n >= NONE / 4 || s[0].size != (n + 1) * 4 || s[2].size != n * 4) return INFC_EFILE;
     t->n_nodes = (uint32_t)n;
-    t->first = (const uint32_t *)(const void *)s[T_TRIE_FIRST].at;
-    t->bytes = s[T_TRIE_BYTES].at;
-    t->tokens = (const uint32_t *)(const void *)s[T_TRIE_TOKENS].at;
+    t->first = (const uint32_t *)(const void *)s[0].at;
+    t->bytes = s[1].at;
+    t->tokens = (const uint32_t *)(const void *)s[2].at;
     return 0;
+}
+
+static int open_unigram(infc_tokenizer *t, const uint32_t *h, const table *s) {
+    const int has_bytes = s[T_BYTE_IDS].size != 0;
+    if (s[T_SCORES].size != (size_t)t->vocab_size * 4 || (has_bytes && s[T_BYTE_IDS].size != 1024) || s[T_MAP_TEXT].size >= NONE ||
+        t->unknown >= t->vocab_size || open_trie(&t->trie, s + T_TRIE_FIRST) || s[T_MAP_UNITS].size % 4 ||
+        s[T_MAP_UNITS].size >= NONE)
+        return INFC_EFILE;
+    t->byte_ids = has_bytes ? (const uint32_t *)(const void *)s[T_BYTE_IDS].at : NULL;
+    t->scores = (const float *)(const void *)s[T_SCORES].at;
+    t->map_units = (const uint32_t *)(const void *)s[T_MAP_UNITS].at;
+    t->n_map_units = (uint32_t)(s[T_MAP_UNITS].size / 4);
+    t->map_text = s[T_MAP_TEXT].at;
+    t->n_map_text = (uint32_t)s[T_MAP_TEXT].size;
+    t->merge_spaces = (h[H_FLAGS] & FLAG_MERGE_SPACES) != 0;
+    memcpy(&t->unknown_score, &h[H_UNKNOWN_SCORE], sizeof t->unknown_score);
+    return !has_bytes || ids_ok(t->byte_ids, 256, t->vocab_size, 0) ? 0 : INFC_EFILE;
 }
 
 static int open_wordpiece(infc_tokenizer *t, const table *s) {
@@ -126,7 +145,7 @@ static int open_wordpiece(infc_tokenizer *t, const table *s) {
     c->n_items = (uint32_t)s[T_CHAR_ITEMS].size;
     for (size_t i = 0; i < INFC_CHAR_STAGE1; i++)
         if (c->stage1[i] >= n_blocks) return INFC_EFILE;
-    if (open_trie(&t->trie, s)) return INFC_EFILE;
+    if (open_trie(&t->trie, s + T_TRIE_FIRST)) return INFC_EFILE;
     t->word_begin = infc_trie_step(&t->trie, 0, ' ');
     if (t->word_begin == 0) t->word_begin = NONE;  // no token begins a word: each is unknown
     return 0;
@@ -150,7 +169,7 @@ int infc_tokenizer_open(const uint8_t *section, size_t size, infc_tokenizer *t) 
     }
     uint32_t n = h[H_VOCAB_SIZE];
     if (n == 0 || n > MAX_VOCAB || s[T_TOKEN_OFFSETS].size != ((size_t)n + 1) * 4 || s[T_TOKEN_FLAGS].size != n ||
-        s[T_TOKEN_BYTES].size >= NONE || h[H_KIND] > INFC_TOK_WORDPIECE || (h[H_SEP] != NONE && h[H_SEP] >= n))
+        s[T_TOKEN_BYTES].size >= NONE || h[H_KIND] > INFC_TOK_UNIGRAM || (h[H_SEP] != NONE && h[H_SEP] >= n))
         return INFC_EFILE;
     for (int i = H_BOS; i <= H_EOT; i++)
         if (h[i] != NONE && h[i] >= n) return INFC_EFILE;
@@ -160,7 +179,7 @@ int infc_tokenizer_open(const uint8_t *section, size_t size, infc_tokenizer *t) 
     t->eos = id_or_none(h[H_EOS]);
     t->eot = id_or_none(h[H_EOT]);
     t->sep = id_or_none(h[H_SEP]);
-    t->unknown = h[H_UNKNOWN];
+    t->unknown = h[H_UNKNOWN];  // ~0 for kinds that know everything
     t->add_bos = (h[H_FLAGS] & FLAG_ADD_BOS) != 0;
     t->add_sep = (h[H_FLAGS] & FLAG_ADD_SEP) != 0;
     t->space_prefix = (h[H_FLAGS] & FLAG_SPACE_PREFIX) != 0;
@@ -170,6 +189,7 @@ int infc_tokenizer_open(const uint8_t *section, size_t size, infc_tokenizer *t) 
     t->token_flags = s[T_TOKEN_FLAGS].at;
     if (open_added(&t->added_all, s[T_ADDED_ALL], n) || open_added(&t->added_user, s[T_ADDED_USER], n)) return INFC_EFILE;
     if (t->kind == INFC_TOK_WORDPIECE) return open_wordpiece(t, s);
+    if (t->kind == INFC_TOK_UNIGRAM) return open_unigram(t, h, s);
     if (open_merges(t, h, s)) return INFC_EFILE;
     return t->kind == INFC_TOK_SPM ? open_spm(t, h, s) : open_bpe(t, h, s);
 }

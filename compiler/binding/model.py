@@ -119,6 +119,12 @@ class Model:
                 return bytes(h.ffi.buffer(out, n)).decode("utf-8", "replace")
             cap = n
 
+    def chat_date(self, date: str | None) -> None:
+        """The date that the chat template writes, YYYY-MM-DD; None, and at first: that of the day."""
+        h = self._handle
+        with h.use() as model:
+            h.check(h.lib.infc_chat_date(model, date.encode() if date is not None else h.ffi.NULL))
+
     def chat_tokens(self, messages: Messages, *, add_generation_prompt: bool = True) -> list[int]:
         """A conversation in the model's own template. ``messages``: {"role": "system" | "user" | "assistant", "content": text}."""
         h = self._handle

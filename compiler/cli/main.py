@@ -73,6 +73,7 @@ def infc() -> None:
 @click.option("--no-pgo", is_flag=True, help="leave out profile-guided optimisation")
 @click.option("--no-lto", is_flag=True, help="leave out link-time optimisation")
 @click.option("--cc", metavar="CC", help="the C compiler ($CC, gcc, clang)")
+@click.option("--date", metavar="YYYY-MM-DD", help="the date that the chat template writes, every day (else that of the day)")
 @click.option("--stop-after", metavar="{" + ",".join(STAGES) + "}", help="stop after a stage and write what it made")
 @click.option("--dump", is_flag=True, help="also write every stage's dump and plan.txt")
 @click.option("-j", "--jobs", type=int, default=2, show_default=True, metavar="N", help="C compilers at a time")

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from infc.errors import InputError
-from infc.tokenizer import bpe, spm, wordpiece, words
+from infc.tokenizer import bpe, spm, unigram, wordpiece, words
 from infc.tokenizer.added import automaton
-from infc.tokenizer.patterns import Pretokenizer, pretokenizer
+from infc.tokenizer.patterns import AS_GEMMA4, Pretokenizer, pretokenizer
 from infc.tokenizer.pretokenizers import compile_splits
 from infc.tokenizer.section import (
     FLAG_ADD_BOS,
@@ -19,6 +19,7 @@ from infc.tokenizer.section import (
     FLAG_SPACE_PREFIX,
     KIND_BPE,
     KIND_SPM,
+    KIND_UNIGRAM,
     KIND_WORDPIECE,
     NONE,
     TOKEN_EOG,
@@ -29,7 +30,7 @@ from infc.tokenizer.section import (
 )
 from infc.tokenizer.vocabulary import NORMAL, PREFIX, Vocabulary, read_vocabulary
 
-MODELS = ("gpt2", "llama", "gemma4", "bert")  # values of tokenizer.ggml.model that are supported
+MODELS = ("gpt2", "llama", "gemma4", "bert", "t5")  # values of tokenizer.ggml.model that are supported
 _MOST_SHORT_WORDS = 14336  # of 16 bytes and a half: tables of 49,152 tokens stay below 2 MiB
 
 Tables = dict[str, np.ndarray | bytes]
@@ -43,6 +44,8 @@ def compile_tokenizer(kv: Mapping[str, Any], vocab_size: int) -> bytes:
     model = kv.get(PREFIX + "model")
     if model not in MODELS:
         raise InputError("G76", f"tokenizer model {model!s:.40} is not known (known: {', '.join(MODELS)})", f"key: {PREFIX}model")
+    if model == "gpt2" and kv.get(PREFIX + "pre") in AS_GEMMA4:
+        model = "gemma4"
     pre = pretokenizer(kv.get(PREFIX + "pre")) if model == "gpt2" else Pretokenizer(())
     vocabulary = read_vocabulary(kv, vocab_size)
     if model == "gpt2":
@@ -52,6 +55,8 @@ def compile_tokenizer(kv: Mapping[str, Any], vocab_size: int) -> bytes:
         raw = wordpiece.raw_tokens(vocabulary)
         return _section(vocabulary, KIND_WORDPIECE, raw, pre, {"flags": FLAG_SPACE_PREFIX}, wordpiece.wordpiece_tables(vocabulary, raw))
     raw = spm.raw_tokens(vocabulary)
+    if model == "t5":
+        return _section(vocabulary, KIND_UNIGRAM, raw, pre, *unigram.unigram_tables(vocabulary))
     tables = spm.spm_tables(vocabulary) if model == "llama" else spm.gemma4_tables(vocabulary, _merges(kv))
     return _section(vocabulary, KIND_SPM, raw, pre, *_spm(tables, vocabulary, model == "llama"))
 
@@ -72,16 +77,21 @@ def _section(vocabulary: Vocabulary, kind: int, raw: list[bytes], pre: Pretokeni
     token_flags[user] |= TOKEN_USER
     token_flags[_right_stripping(vocabulary, special, user)] |= TOKEN_RSTRIP
     added = {raw[i]: i for i in sorted({*special, *user}, reverse=True) if raw[i]}
-    ids = wordpiece.special_ids(vocabulary) if kind == KIND_WORDPIECE else _special_ids(vocabulary, kind)
+    ids = _special_ids(vocabulary, kind)
     bos, sep = ids["bos"], ids["sep"]
-    add_bos = vocabulary.flag("add_bos_token", (kind != KIND_BPE or pre.add_bos) and bos != NONE)
-    add_sep = sep != NONE and vocabulary.flag("add_sep_token", kind == KIND_WORDPIECE)
+    adds_bos = {KIND_BPE: pre.add_bos, KIND_UNIGRAM: False}.get(kind, True)
+    add_bos = vocabulary.flag("add_bos_token", adds_bos and bos != NONE)
+    adds_sep = vocabulary.flag("add_sep_token", kind == KIND_WORDPIECE)
+    adds_eos = kind != KIND_WORDPIECE and vocabulary.flag("add_eos_token", kind == KIND_UNIGRAM)
+    add_sep = sep != NONE and (adds_sep or adds_eos)
     if add_bos and bos == NONE:
         raise InputError("G77", "the tokenizer adds a BOS token but has none", f"key: {PREFIX}add_bos_token")
-    eos, eot = vocabulary.special_id("eos", 2 if kind == KIND_SPM else NONE), vocabulary.special_id("eot")
+    eos = vocabulary.special_id("eos", {KIND_SPM: 2, KIND_UNIGRAM: 1}.get(kind, NONE))
+    eot = vocabulary.special_id("eot")
     common = {
         "vocab_size": len(vocabulary), "n_merges": 0, "flags": 0, "bos": bos, "eos": eos, "eot": eot, "n_classes": 0, "n_stages": 0,
         "kind": kind, "word_slots": 0, "short_slots": 0, "longest_word": 0, "sep": sep, "unknown": ids["unknown"],
+        "unknown_score": 0,
     } | header  # fmt: skip
     common["flags"] |= FLAG_ADD_BOS * add_bos | FLAG_ADD_SEP * add_sep | FLAG_IGNORE_MERGES * pre.ignore_merges
     shared: Tables = {
@@ -95,10 +105,14 @@ def _section(vocabulary: Vocabulary, kind: int, raw: list[bytes], pre: Pretokeni
 
 
 def _special_ids(vocabulary: Vocabulary, kind: int) -> dict[str, int]:
-    """``bos``, ``sep`` and ``unknown`` of the kinds whose files name them; the last is used by none of these."""
-    return {
-        "bos": vocabulary.special_id("bos", 1 if kind == KIND_SPM else NONE), "sep": vocabulary.special_id("seperator"), "unknown": NONE,
-    }  # fmt: skip
+    """``bos``, ``sep``, which ends a text, and ``unknown``. InputError G72."""
+    if kind == KIND_WORDPIECE:
+        return wordpiece.special_ids(vocabulary)
+    if kind == KIND_UNIGRAM:
+        return unigram.special_ids(vocabulary)
+    bos, eos = (1, 2) if kind == KIND_SPM else (NONE, NONE)
+    sep = vocabulary.special_id("seperator") if vocabulary.flag("add_sep_token", False) else vocabulary.special_id("eos", eos)
+    return {"bos": vocabulary.special_id("bos", bos), "sep": sep, "unknown": NONE}
 
 
 def _bpe(vocabulary: Vocabulary, pre: Pretokenizer) -> tuple[dict[str, int], Tables]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import subprocess
 from collections.abc import Callable
@@ -17,9 +18,10 @@ from infc.frontend.inputs import open_model
 from infc.frontend.validate import validate
 from infc.tokenizer import compile_tokenizer
 from tests.models.hf_folder import write_folder
-from tests.models.tiny import retokenized
+from tests.models.tiny import CHATML, retokenized
 from tests.unit.test_tokenizer_wordpiece import hf_wordpiece
 from tests.unit.tokenizer_support import wordpiece_kv
+from tests.unit.unigram_support import trained
 
 _TEXTS = ["Hello, wörld! The return of a naïve one", "", "unknown ĳ世界", "[MASK] it's 42\n\tor  so"]
 Tiny = Callable[..., Path]
@@ -60,6 +62,47 @@ def test_wordpiece(tmp_path: Path, tiny_llama: Tiny, compiled: Callable[..., Art
     kv = wordpiece_kv(n_pieces=60)
     file = retokenized(tiny_llama(types="F16", n_layers=1, n_merges=120), tmp_path / "m.gguf", kv)
     _check(compiled(file, target="scalar", name="wordpiece"), hf_wordpiece(kv, (True, True)), ([2], [3]))
+
+
+def test_unigram(tmp_path: Path, tiny_llama: Tiny, compiled: Callable[..., Artifact]) -> None:
+    """A small model of ``sentencepiece``: the program's ids and text are its own."""
+    sp, kv = trained("small")
+    file = retokenized(tiny_llama(types="F16", n_layers=1, n_merges=120), tmp_path / "m.gguf", kv)
+    artifact = compiled(file, target="scalar", name="unigram")
+    with artifact.load(threads=1) as llm:
+        for text in ("Hello, the  return of \u00bd", "", " a  list object\n", "\u4e16\u754c"):
+            assert llm.tokenize(text) == sp.encode(text) and llm.tokenize(text, end=True) == [*sp.encode(text), sp.eos_id()]
+            assert llm.detokenize(sp.encode(text)) == sp.decode(sp.encode(text))
+    told = subprocess.run([artifact.program, "tokenize", "the list", "--json"], capture_output=True, text=True, check=True)
+    assert json.loads(told.stdout)["ids"] == [*sp.encode("the list"), sp.eos_id()]
+
+
+def test_the_date_of_a_conversation(tmp_path: Path, tiny_llama: Tiny, compiled: Callable[..., Artifact]) -> None:
+    """Python and the program write the day it is, or the one they are given; ``infc compile --date`` writes one for good."""
+    template = "{{ '<|im_start|>system\nToday: ' + strftime_now('%d %b %Y') + '<|im_end|>' }}" + CHATML
+    file = tiny_llama(types="F16", n_layers=1, chat_template=template)
+    artifact = compiled(file, target="scalar", name="dated")
+    messages = [{"role": "user", "content": "hi"}]
+
+    def written(llm: Any) -> str:
+        text = llm.detokenize(llm.chat_tokens(messages), special=True)
+        return str(text.partition("Today: ")[2].partition("<|im_end|>")[0])
+
+    with artifact.load(threads=1) as llm:
+        assert written(llm) in {f"{d:%d %b %Y}" for d in (datetime.date.today(), datetime.date.today() - datetime.timedelta(1))}
+        llm.chat_date("2031-02-03")
+        assert written(llm) == "03 Feb 2031"
+        with pytest.raises(InputError, match="no date"):
+            llm.chat_date("2031-02-29")
+        llm.chat_date(None)
+        assert written(llm) != "03 Feb 2031"
+    for argument, status in (("2031-02-03", 0), ("tomorrow", 2)):
+        command = [artifact.program, "chat", "--date", argument, "-n", "1", "--seed", "1"]
+        done = subprocess.run(command, input="hi\n", capture_output=True, text=True, check=False)
+        assert done.returncode == status and ("no date" in done.stderr) == (status == 2)
+    with compiled(file, target="scalar", name="dated", date="1999-12-31").load(threads=1) as llm:
+        llm.chat_date("2031-02-03")
+        assert written(llm) == "31 Dec 1999"
 
 
 @pytest.mark.parametrize(("lowercase", "accents"), [(True, None), (False, None), (True, False)])

@@ -198,8 +198,8 @@ def retokenized(file: Path, out: Path, keys: dict[str, Any]) -> Path:
         w.add_token_scores([*keys["tokenizer.ggml.scores"], *[0.0] * unused])
     for key, value in keys.items():
         if key.rpartition(".")[2] not in ("tokens", "token_type", "scores"):
-            kind = {bool: w.add_bool, int: w.add_uint32, str: w.add_string, list: w.add_array}[type(value)]
-            kind(key, value)
+            kind = {bool: w.add_bool, int: w.add_uint32, str: w.add_string, np.ndarray: w.add_array}[type(value)]
+            kind(key, value.tobytes() if isinstance(value, np.ndarray) else value)
     for t in reader.tensors:
         w.add_tensor(t.name, t.data, raw_dtype=t.tensor_type)
     w.write_header_to_file()

@@ -33,6 +33,8 @@ SOURCES = [
         "tokenizer",
         "tokenizer_open",
         "wordpiece",
+        "unigram",
+        "date",
         "pretok",
         "pieces",
         "scan",

@@ -24,8 +24,8 @@ from tests.models.tiny import CHATML, vocabulary
 P = "tokenizer.ggml."
 SPECIAL, BOS, END = 1, 2, 4
 EINPUT, ELIMIT, ENOMEM, EFILE = -1, -2, -4, -5
-SOURCES = ("infc_pretok.c", "infc_scan.c", "infc_merge.c", "infc_pieces.c", "infc_wordpiece.c", "infc_tokenizer_open.c",
-           "infc_tokenizer.c", "infc_chat.c")  # fmt: skip
+SOURCES = ("infc_pretok.c", "infc_scan.c", "infc_merge.c", "infc_pieces.c", "infc_wordpiece.c", "infc_unigram.c", "infc_tokenizer_open.c",
+           "infc_tokenizer.c", "infc_date.c", "infc_chat.c")  # fmt: skip
 # infc_program.h: the CPU features that code may use.
 CPUS = {"scalar": 0, "avx2": 1, "avx512": 3}
 WARNINGS = ("-std=c11", "-Wall", "-Wextra", "-Werror")
@@ -41,7 +41,12 @@ int infc_tok_detokenize(const void *t, const int32_t *ids, size_t n, int special
 int infc_tok_decode(const void *t, infc_decoder *d, int32_t id, int special, uint8_t *out, size_t cap);
 int infc_tok_is_eog(const void *t, int32_t id);
 int infc_chat_open(const uint8_t *section, size_t size, void *out);
-int infc_chat_encode(const void *c, const void *t, const infc_message *messages, int32_t n, int generate, infc_ids *out, int32_t *bad);
+typedef struct { int32_t year, month, day; } infc_date;
+int infc_date_parse(const char *text, infc_date *out);
+infc_date infc_date_today(void);
+size_t infc_date_format(infc_date date, const uint8_t *format, size_t size, uint8_t *out, int *ok);
+int infc_chat_encode(const void *c, const void *t, const infc_message *messages, int32_t n, int generate, infc_date date, infc_ids *out,
+                     int32_t *bad);
 """
 # More than the C structs need; they hold pointers and numbers only.
 _STRUCT_WORDS = 1024
@@ -125,15 +130,15 @@ class CTokenizer:
     def is_eog(self, token: int) -> int:
         return int(self.lib.infc_tok_is_eog(self._t, token))
 
-    def chat(self, messages: list[tuple[str, bytes]], generate: bool) -> list[int] | int:
-        """Ids of a conversation, or the error."""
+    def chat(self, messages: list[tuple[str, bytes]], generate: bool, day: tuple[int, int, int] = (2024, 7, 26)) -> list[int] | int:
+        """Ids of a conversation, or the error. ``day``: year, month, day."""
         keep = [(self.ffi.new("char[]", r.encode()), self.ffi.new("char[]", c or b"\0")) for r, c in messages]
         m = self.ffi.new("infc_message[]", max(1, len(messages)))
         for i, ((role, content), (_, raw)) in enumerate(zip(keep, messages, strict=True)):
             m[i].role, m[i].content, m[i].size = role, content, len(raw)
         out = self.ffi.new("infc_ids *", {"ids": self._ids_at, "cap": len(self._ids), "n": 0})
         bad = self.ffi.new("int32_t *")
-        error = self.lib.infc_chat_encode(self._chat, self._t, m, len(messages), generate, out, bad)
+        error = self.lib.infc_chat_encode(self._chat, self._t, m, len(messages), generate, day, out, bad)
         return int(error) if error else self._ids[: out.n].tolist()
 
 
