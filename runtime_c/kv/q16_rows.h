@@ -41,7 +41,7 @@ INFC_INLINE void q16_scores_tile(const int16_t *q, const float *dq, int n, const
         INFC_UNROLL for (int j = 0; j < nv; j++) {
             const uint8_t *line = k + 64 * ((size_t)j * (head_dim / 2) + d);
             const v16i x = v16i_load(line);
-            infc_prefetch_weights(line + ahead);
+            infc_prefetch_cached(line + ahead);
             INFC_UNROLL for (int i = 0; i < n; i++) {
                 int32_t pair;
                 memcpy(&pair, q + (size_t)i * head_dim + 2 * d, 4);
@@ -78,7 +78,7 @@ INFC_INLINE void q16_values_tile(const int32_t *p, const float *c, const float *
         INFC_UNROLL for (int d = 0; d < nv; d++) {
             const uint8_t *line = v + 4 * ((size_t)g * head_dim + 16 * d);
             const v16i x = v16i_load(line);
-            infc_prefetch_weights(line + ahead);
+            infc_prefetch_cached(line + ahead);
             INFC_UNROLL for (int i = 0; i < n; i++) sum[i * nv + d] = v16i_dot2(sum[i * nv + d], x, v16i_set1(p[i * 32 + g]));
         }
     }
