@@ -124,11 +124,6 @@ INFC_INLINE v16i v16i_from_u8(const void *p)
     const __m128i b = _mm_loadu_si128((const __m128i *)p);
     return (v16i){_mm256_cvtepu8_epi32(b), _mm256_cvtepu8_epi32(_mm_srli_si128(b, 8))};
 }
-INFC_INLINE v16i v16i_from_u16(const void *p)
-{
-    const __m128i *h = (const __m128i *)p;
-    return (v16i){_mm256_cvtepu16_epi32(_mm_loadu_si128(h)), _mm256_cvtepu16_epi32(_mm_loadu_si128(h + 1))};
-}
 INFC_INLINE v16i v16i_from_s8(const void *p)
 {
     const __m128i b = _mm_loadu_si128((const __m128i *)p);

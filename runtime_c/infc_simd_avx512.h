@@ -78,7 +78,6 @@ INFC_INLINE v16f v16f_of_bits(v16i a) { return _mm512_castsi512_ps(a); }
 INFC_INLINE v16i v16i_load(const void *p) { return _mm512_loadu_si512(p); }
 INFC_INLINE void v16i_store(void *p, v16i a) { _mm512_storeu_si512(p, a); }
 INFC_INLINE v16i v16i_from_u8(const void *p) { return _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p)); }
-INFC_INLINE v16i v16i_from_u16(const void *p) { return _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p)); }
 INFC_INLINE v16i v16i_from_s8(const void *p) { return _mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)p)); }
 INFC_INLINE v16i v16i_set1(int32_t x) { return _mm512_set1_epi32(x); }
 INFC_INLINE v16i v16i_add(v16i a, v16i b) { return _mm512_add_epi32(a, b); }

@@ -201,12 +201,6 @@ INFC_INLINE v16i v16i_from_u8(const void *p)
 #define INFC_E(i) {b[4 * i], b[4 * i + 1], b[4 * i + 2], b[4 * i + 3]}
     return (v16i)INFC_EACH4(INFC_E);
 }
-INFC_INLINE v16i v16i_from_u16(const void *p)
-{
-    uint16_t b[16];
-    memcpy(b, p, 32);
-    return (v16i)INFC_EACH4(INFC_E);
-}
 INFC_INLINE v16i v16i_from_s8(const void *p)
 {
     const int8_t *b = (const int8_t *)p;

@@ -41,8 +41,8 @@ class Plane:
 @dataclass(frozen=True)
 class Layout:
     """A format's planes and scales. ``halves``: offsets of f16 values in the file's block; ``negated``: those whose sign r16 turns.
-    ``small`` unpacks the bytes at ``small_at`` into one byte a scale (see ``scales``), of which r16 keeps ``side_by_side`` of a row.
-    ``vectors`` hold the quants of 16 rows x 32 k."""
+    ``small`` unpacks the bytes at ``small_at`` into one byte a scale (see ``scales``). ``vectors`` of 64 bytes hold the quants of
+    16 rows x 32 k."""
 
     vectors: int
     planes: tuple[Plane, ...]
@@ -50,7 +50,6 @@ class Layout:
     negated: tuple[int, ...] = ()
     small: sc.Codec = sc.NONE
     small_at: int = 0
-    side_by_side: int = 1
 
 
 def _split(j: int, g: int) -> tuple[int, int]:
@@ -91,7 +90,7 @@ def _threes(bits: int, g: int) -> tuple[int, int]:
 
 
 LAYOUTS = {
-    "Q2_K": Layout(2, (Plane(2, 16, 64, _four, 0, _pairs),), (80, 82), (82,), sc.BYTES_16, 0, 2),
+    "Q2_K": Layout(2, (Plane(2, 16, 64, _four, 0, _pairs),), (80, 82), (82,), sc.BYTES_16, 0),
     "Q3_K": Layout(3, (Plane(2, 32, 64, _four, 0, _threes), Plane(1, 0, 32, _eight, 0, _threes)), (108,), (), sc.SIX_BITS_16, 96),
     "Q4_K": Layout(4, (Plane(4, 16, 128, _pair),), (0, 2), (2,), sc.SIX_BITS_8_8, 4),
     "Q5_K": Layout(5, (Plane(4, 48, 128, _pair), Plane(1, 16, 32, _eight, 4)), (0, 2), (2,), sc.SIX_BITS_8_8, 4),
@@ -150,10 +149,9 @@ def _repack(layout: Layout, n_blocks: int, rows: Bytes, out: Bytes) -> None:
             first = quants // 4 + ROWS * (layout.vectors * block + v)
             words[..., first : first + ROWS] = vector
     small = layout.small.unpack(rows[..., layout.small_at : layout.small_at + layout.small.packed])
-    step = layout.side_by_side
-    for i in range(0, layout.small.count, step):
-        out[..., at : at + step * ROWS] = small[..., i : i + step].transpose(0, 2, 1, 3).reshape(*out.shape[:2], -1)
-        at += step * ROWS
+    for i in range(layout.small.count):
+        out[..., at : at + ROWS] = small[..., i].transpose(0, 2, 1)
+        at += ROWS
     for i in layout.halves:
         half = np.ascontiguousarray(rows[..., i : i + 2]).view(np.dtype("<u2"))[..., 0].transpose(0, 2, 1)
         flipped = half ^ np.uint16(0x8000) if i in layout.negated else half
@@ -186,9 +184,8 @@ def _unpack(layout: Layout, n_blocks: int, packed: Bytes, rows: Bytes) -> None:
                 dword, shift = p.where(block, group)
                 plane[dword] |= codes << np.uint32(shift)
         rows[..., p.at : p.at + p.size] = np.ascontiguousarray(plane.transpose(1, 3, 2, 0)).view(np.uint8)
-    count, step = layout.small.count, layout.side_by_side
-    small = packed[..., at : at + ROWS * count].reshape(n, blocks, count // step, ROWS, step)
-    small = small.transpose(0, 3, 1, 2, 4).reshape(n, ROWS, blocks, count)
+    count = layout.small.count
+    small = packed[..., at : at + ROWS * count].reshape(n, blocks, count, ROWS).transpose(0, 3, 1, 2)
     rows[..., layout.small_at : layout.small_at + layout.small.packed] = layout.small.pack(small)
     at += ROWS * count
     for i in layout.halves:

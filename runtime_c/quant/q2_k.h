@@ -1,5 +1,5 @@
-// q2_k: per 8 blocks: 8 times 16 x 2 bytes, those of a row's two halves, sc in the low and m in the high four bits, then 16 f16 d, 16 f16 -dmin;
-// then per block 128 B of pairs of bits. w = q (d sc) + (-dmin) m, sc and m of 16 k.
+// q2_k: per 8 blocks: 16 times 16 bytes, sc in the low and m in the high half, then 16 f16 d, 16 f16 -dmin; then per block 128 B of pairs of
+// bits. w = q (d sc) + (-dmin) m, sc and m of 16 k.
 #include "pairs.h"
 enum { q2_k_SUPER = 8, q2_k_QUANT_BYTES = 128, q2_k_SCALE_BYTES = 320, q2_k_HALVES = 2 };
 enum { q2_k_SIGNED = 0, q2_k_FOLD = 4, q2_k_ZERO = 0, q2_k_HAS_MIN = 1 };
@@ -15,11 +15,11 @@ INFC_INLINE v16f q2_k_times(v16f d, v16i bits, int at, int sign)
 }
 INFC_INLINE v16f q2_k_d(const uint8_t *scales, int b, int h, int sign)
 {
-    return q2_k_times(v16f_from_f16(scales + 256), v16i_from_u16(scales + 32 * b), 8 * h, sign);
+    return q2_k_times(v16f_from_f16(scales + 256), v16i_from_u8(scales + 16 * (2 * b + h)), 0, sign);
 }
 INFC_INLINE v16f q2_k_m(const uint8_t *scales, int b, int h, int sign)
 {
-    return q2_k_times(v16f_from_f16(scales + 288), v16i_from_u16(scales + 32 * b), 8 * h + 4, sign);
+    return q2_k_times(v16f_from_f16(scales + 288), v16i_from_u8(scales + 16 * (2 * b + h)), 4, sign);
 }
 INFC_INLINE v16f q2_k_scale(const uint8_t *scales, int b, int h) { return q2_k_d(scales, b, h, 0); }
 INFC_INLINE v16f q2_k_min(const uint8_t *scales, int b, int h) { return q2_k_m(scales, b, h, 0); }
