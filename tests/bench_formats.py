@@ -81,7 +81,8 @@ def limits() -> Path:
     sources.append(Path(__file__).with_suffix(".c"))
 
     def build(out: Path) -> None:
-        subprocess.run(["gcc", "-O2", "-std=gnu11", "-fPIC", "-shared", "-pthread", f"-I{RUNTIME}", *map(str, sources), "-o", str(out)], check=True)
+        flags = ["-O2", "-std=gnu11", "-fPIC", "-shared", "-pthread", f"-I{RUNTIME}"]
+        subprocess.run(["gcc", *flags, *map(str, sources), "-o", str(out)], check=True)
 
     return kept("limits", sources, build)
 
