@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from infc.dates import parse_date
 from infc.errors import InputError
 from infc.formats import FORMATS
 from infc.limits import Limits
@@ -19,8 +20,16 @@ _LATER_TARGETS = ("neon",)
 KV_TYPES = ("q16", "f16")
 _LATER_KV = ("q8_0", "q4_0")
 _MAX_POSITIONS = 1 << 30
-# What --quantize takes, of the formats there are: those that the reference quantizer of the gguf package makes.
-QUANTIZERS = tuple(t for t in ("q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "f16", "bf16", "mxfp4", "tq2_0", "tq1_0") if t.upper() in FORMATS)
+# What --quantize takes: types for every matrix, and llama.cpp's mixes of them.
+QUANTIZERS = tuple(
+    t
+    for t in (
+        "q8_0", "q6_k", "q5_k", "q5_1", "q5_0", "q4_k", "q4_1", "q4_0", "iq4_nl", "iq4_xs", "mxfp4", "q3_k", "q2_k", "tq2_0", "tq1_0",
+        "f16", "bf16",
+    )
+    if t.upper() in FORMATS
+)  # fmt: skip
+QUANTIZE_MIXES = ("q5_k_m", "q5_k_s", "q4_k_m", "q4_k_s", "q3_k_l", "q3_k_m", "q3_k_s")
 _RESERVED = ("src", "manifest.json", "weights.blob", "plan.txt")  # other names in an artifact's folder
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,99}")
 
@@ -34,7 +43,8 @@ def refuse(what: str, where: str = "") -> InputError:
 class CompileOptions:
     """Every choice that changes a compile. ``None`` means: decided from the model (see ``resolved``).
 
-    quantize: the type that matrices of floats get, quantize_embedding: that of the embedding and the head, if another.
+    quantize: the type or mix that matrices of floats get, quantize_embedding: the type of the embedding and the head.
+    date: that a chat template writes every day, YYYY-MM-DD; None: that of the day, if the program can write it.
     ctx, kv_tokens: positions; max_rows: rows of one forward chunk; cache_gb: bound of the artifact cache in GB.
     """
 
@@ -51,6 +61,7 @@ class CompileOptions:
     kv_tokens: int | None = None
     quantize: str | None = None
     quantize_embedding: str | None = None
+    date: str | None = None
     stop_after: str | None = None
     dump: bool = False
     jobs: int = 2
@@ -72,6 +83,9 @@ class CompileOptions:
                 raise refuse(f"unknown option {key!r}", f"known: {', '.join(sorted(known))}")
         if "target" in given:
             given["target"] = parse_targets(given["target"])
+        for key in ("quantize", "quantize_embedding"):  # llama.cpp writes Q4_K
+            if isinstance(given.get(key), str):
+                given[key] = given[key].lower()
         if given.get("out") is not None:
             given["out"] = Path(given["out"])
         options = cls(**given)
@@ -83,11 +97,13 @@ class CompileOptions:
             raise refuse(f"a {self.kv} KV cache is not available in this version; use --kv {' or '.join(KV_TYPES)}")
         if self.kv not in KV_TYPES:
             raise refuse(f"unknown KV cache type {self.kv!r}", f"known: {', '.join(KV_TYPES)}")
-        for kind in (self.quantize, self.quantize_embedding):
-            if kind is not None and kind not in QUANTIZERS:
-                raise refuse(f"cannot quantize to {kind!r}", f"known: {', '.join(QUANTIZERS)}")
+        for kind, known in ((self.quantize, QUANTIZERS + QUANTIZE_MIXES), (self.quantize_embedding, QUANTIZERS)):
+            if kind is not None and kind not in known:
+                raise refuse(f"cannot quantize to {kind[:40]!r}", f"known: {', '.join(known)}")
         if self.quantize_embedding is not None and self.quantize is None:
             raise refuse("--quantize-embedding goes with --quantize")
+        if self.date is not None:
+            parse_date(self.date)
         if self.stop_after is not None and self.stop_after not in STAGES:
             raise refuse(f"unknown stage {self.stop_after!r}", f"known: {', '.join(STAGES)}")
         if self.name is not None and not _NAME.fullmatch(self.name):

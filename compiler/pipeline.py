@@ -95,8 +95,7 @@ class Driver:
             return model
         from infc.frontend.quantize import QuantizedModel
 
-        embedding = self.options.quantize_embedding
-        return QuantizedModel(model, self.options.quantize.upper(), embedding.upper() if embedding else None)
+        return QuantizedModel(model, self.options.quantize, self.options.quantize_embedding)
 
     def graphs(self, model: ModelFile, config: ModelConfig) -> list[tuple[str, Graph]]:
         """(stage, verified graph) as built and after each pass."""
@@ -230,7 +229,7 @@ class Driver:
 
         self.reporter.stage("tokenizer")
         tokenizer = compile_tokenizer(model.kv, config.vocab_size)
-        chat = reduce_chat(model.kv, limits=self.options.limits)
+        chat = reduce_chat(model.kv, limits=self.options.limits, date=self.options.date)
         if not chat:
             self._note(f"chat is left out: {chat.reason}")
         elif chat.note:

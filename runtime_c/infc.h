@@ -93,7 +93,8 @@ enum { INFC_ROW_LOGITS = 1, INFC_ROW_HIDDEN = 2 };
 INFC_API int infc_step(infc_model *m, const infc_row *rows, int32_t n_rows, float *logits, float *hidden);
 
 // ---- text ------------------------------------------------------------------------------------------------------------------
-enum { INFC_TOKENIZE_SPECIAL = 1, INFC_TOKENIZE_BOS = 2 };  // recognise special tokens in text; add BOS where the model wants it
+// Recognise special tokens in text; add BOS where the model wants it; add the token that ends a text (BERT's [SEP]) where it wants that.
+enum { INFC_TOKENIZE_SPECIAL = 1, INFC_TOKENIZE_BOS = 2, INFC_TOKENIZE_END = 4 };
 // Writes up to cap ids; returns the number of tokens, which may exceed cap (nothing past cap is written), or a negative error.
 INFC_API int infc_tokenize(const infc_model *m, const char *text, size_t size, uint32_t flags, int32_t *ids, size_t cap);
 // Bytes of the tokens; returns the number of bytes, which may exceed cap. special != 0 also writes special tokens' text.
@@ -108,6 +109,8 @@ INFC_API int infc_is_eog(const infc_model *m, int32_t id);
 typedef struct infc_message { const char *role; const char *content; size_t size; } infc_message;  // role: "system", "user", "assistant"
 // Token ids of a conversation in the model's own template. Content is never read as special tokens. Returns a count like infc_tokenize.
 INFC_API int infc_chat_tokenize(const infc_model *m, const infc_message *messages, int32_t n, int add_generation_prompt, int32_t *ids, size_t cap);
+// The date that chat templates write, "YYYY-MM-DD"; NULL, and at first: that of the day. Not while another thread tokenizes a conversation.
+INFC_API int infc_chat_date(infc_model *m, const char *date);
 
 // ---- sampling --------------------------------------------------------------------------------------------------------------
 typedef struct infc_sampling {

@@ -22,7 +22,7 @@ typedef struct infc_args {
     const char *isa;  // NULL: the best
     int pin;
     // input
-    const char *prompt, *file, *system;
+    const char *prompt, *file, *system, *date;
     infc_ints tokens;
     int no_bos, no_special;
     // generation

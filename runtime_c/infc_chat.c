@@ -3,8 +3,46 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { VERSION = 2, N_HEADER = 6, START = 3, END = 3, GENERATE = 4, STRIP_LEFT = 1, STRIP_RIGHT = 2, NOT_EMPTY = 4, STRIP_NEWLINES = 8, REFUSE = 16 };
+enum { VERSION = 3, N_HEADER = 6, START = 3, END = 3, GENERATE = 4, STRIP_LEFT = 1, STRIP_RIGHT = 2, NOT_EMPTY = 4, STRIP_NEWLINES = 8, REFUSE = 16 };
 #define ABSENT UINT32_MAX
+#define DATE_MARK 0xFF
+
+// Writes text with the date at its marks to out, which has room for INFC_DATE_GROWTH times the text. Returns the
+// bytes; *ok is 0 for a mark that does not end or a format that is none.
+static size_t with_date(infc_date date, const uint8_t *text, size_t size, uint8_t *out, int *ok) {
+    size_t n = 0;
+    *ok = 1;
+    for (size_t at = 0; at < size;) {
+        const uint8_t *mark = memchr(text + at, DATE_MARK, size - at);
+        const size_t plain = mark ? (size_t)(mark - text) - at : size - at;
+        if (plain) memcpy(out + n, text + at, plain);
+        n += plain;
+        at += plain;
+        if (!mark) break;
+        const uint8_t *end = memchr(mark + 1, DATE_MARK, size - at - 1);
+        int known = 0;
+        if (end) n += infc_date_format(date, mark + 1, (size_t)(end - mark) - 1, out + n, &known);
+        if (!known) {
+            *ok = 0;
+            return n;
+        }
+        at = (size_t)(end - text) + 1;
+    }
+    return n;
+}
+
+// A glue's text; its dates are checked on a day of the calendar.
+static int open_glue(const uint8_t *text, size_t size, infc_glue *out) {
+    *out = (infc_glue){text, size, size && memchr(text, DATE_MARK, size) != NULL};
+    if (!out->dated) return 0;
+    if (size > SIZE_MAX / INFC_DATE_GROWTH) return INFC_EFILE;
+    uint8_t *filled = malloc(size * INFC_DATE_GROWTH);
+    int ok = 0;
+    if (!filled) return INFC_ENOMEM;
+    with_date((infc_date){2000, 1, 1}, text, size, filled, &ok);
+    free(filled);
+    return ok ? 0 : INFC_EFILE;
+}
 
 int infc_chat_open(const uint8_t *section, size_t size, infc_chat *out) {
     uint32_t h[N_HEADER], cells[INFC_CHAT_BEFORE][INFC_CHAT_AFTER][2];
@@ -28,7 +66,8 @@ int infc_chat_open(const uint8_t *section, size_t size, infc_chat *out) {
             uint32_t offset = cells[b][a][0], bytes = cells[b][a][1];
             if (offset == ABSENT) continue;
             if (offset > h[1] || bytes > h[1] - offset) return INFC_EFILE;
-            out->glue[b][a] = (infc_glue){section + offset, bytes};
+            const int error = open_glue(section + offset, bytes, &out->glue[b][a]);
+            if (error) return error;
         }
     }
     return 0;
@@ -118,21 +157,32 @@ static int flush(pending *p, const infc_tokenizer *t, infc_ids *out) {
 }
 
 // Text of the template: its special tokens are tokens.
-static int append_glue(pending *p, const infc_tokenizer *t, const infc_glue *g, infc_ids *out) {
+static int append_text(pending *p, const infc_tokenizer *t, const uint8_t *text, size_t size, infc_ids *out) {
     size_t at = 0, begin = 0, end = 0;
     int error;
     for (;;) {
-        int32_t id = infc_tok_find_added(t, 1, g->text, at, g->size, &begin, &end);
-        if (id == INFC_TOKEN_NONE) return append(p, g->text + at, g->size - at);
-        if ((error = append(p, g->text + at, begin - at)) || (error = flush(p, t, out))) return error;
+        int32_t id = infc_tok_find_added(t, 1, text, at, size, &begin, &end);
+        if (id == INFC_TOKEN_NONE) return append(p, text + at, size - at);
+        if ((error = append(p, text + at, begin - at)) || (error = flush(p, t, out))) return error;
         infc_ids_put(out, (uint32_t)id);
         p->after = id;
         at = end;
     }
 }
 
+static int append_glue(pending *p, const infc_tokenizer *t, const infc_glue *g, infc_date date, infc_ids *out) {
+    if (!g->dated) return append_text(p, t, g->text, g->size, out);
+    uint8_t *filled = malloc(g->size * INFC_DATE_GROWTH);
+    if (!filled) return INFC_ENOMEM;
+    int ok;
+    const size_t size = with_date(date, g->text, g->size, filled, &ok);
+    const int error = append_text(p, t, filled, size, out);
+    free(filled);
+    return error;
+}
+
 int infc_chat_encode(const infc_chat *c, const infc_tokenizer *t, const infc_message *messages, int32_t n, int add_generation_prompt,
-                     infc_ids *out, int32_t *bad) {
+                     infc_date date, infc_ids *out, int32_t *bad) {
     pending p = {NULL, 0, 0, INFC_TOKEN_NONE};
     int before = START, error = 0;
     for (int32_t i = 0; i <= n && !error; i++) {
@@ -143,7 +193,7 @@ int infc_chat_encode(const infc_chat *c, const infc_tokenizer *t, const infc_mes
             error = INFC_EINPUT;
             break;
         }
-        error = append_glue(&p, t, &c->glue[before][after], out);
+        error = append_glue(&p, t, &c->glue[before][after], date, out);
         if (!m || error) continue;
         const uint8_t *content = (const uint8_t *)m->content;
         size_t begin = 0, end = m->size;

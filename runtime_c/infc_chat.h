@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "infc.h"
+#include "infc_date.h"
 #include "infc_tokenizer.h"
 
 enum { INFC_CHAT_ROLES = 3, INFC_CHAT_BEFORE = 4, INFC_CHAT_AFTER = 5, INFC_CHAT_RULES = 24 };
@@ -16,6 +17,7 @@ enum { INFC_CHAT_ROLES = 3, INFC_CHAT_BEFORE = 4, INFC_CHAT_AFTER = 5, INFC_CHAT
 typedef struct infc_glue {
     const uint8_t *text;  // NULL: the template has no such transition
     size_t size;
+    int dated;            // it has dates: a format between two bytes 0xFF
 } infc_glue;
 
 // What a word in a content of a role does: the content is not supported, or it begins after the word's last occurrence.
@@ -36,8 +38,8 @@ typedef struct infc_chat {
 // Checks and points into the section; 0, or INFC_EFILE if it is not a chat table.
 int infc_chat_open(const uint8_t *section, size_t size, infc_chat *out);
 
-// Appends the tokens of n messages. 0; INFC_EINPUT for an unknown role, an order of roles, or a content that the template does
+// Appends the tokens of n messages; date: what the template writes for the day. 0; INFC_EINPUT for an unknown role, an order of roles, or a content that the template does
 // not have (*bad is then the message's number, n for the end); INFC_ENOMEM; INFC_EFILE. BOS is part of the template, if it writes one.
 int infc_chat_encode(const infc_chat *c, const infc_tokenizer *t, const infc_message *messages, int32_t n, int add_generation_prompt,
-                     infc_ids *out, int32_t *bad);
+                     infc_date date, infc_ids *out, int32_t *bad);
 #endif

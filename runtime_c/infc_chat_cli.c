@@ -186,6 +186,8 @@ static int prepare(chat *c) {
     const infc_info *info = &c->s.info;
     if (!info->has_chat)
         return infc_complain(INFC_EXIT_INPUT, "this model has no chat template that could be compiled; use %s -p TEXT", infc_name());
+    const int dated = a->date != NULL ? infc_chat_date(c->s.model, a->date) : 0;
+    if (dated < 0) return infc_complain_api(dated);
     c->held = malloc((size_t)info->n_ctx * sizeof *c->held);
     c->ids = malloc((size_t)info->n_ctx * sizeof *c->ids);
     c->logits = malloc((size_t)info->vocab_size * sizeof *c->logits);

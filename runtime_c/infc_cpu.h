@@ -1,12 +1,14 @@
 // infc_cpu.h: what this CPU and this kernel let a program use. Baseline code only: it runs before any wide instruction.
 #ifndef INFC_CPU_H
 #define INFC_CPU_H
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 
 // The registers the answer depends on, apart from the code that reads them so that tests can describe any CPU.
 typedef struct infc_cpu_regs {
     uint32_t max_leaf;
+    uint32_t amd;  // 1: the vendor is AuthenticAMD
     uint32_t leaf1_ecx;
     uint32_t leaf7_ebx, leaf7_ecx, leaf7_edx;
     uint32_t tiles_granted;  // the kernel lets this process use AMX tile data (see infc_cpu_request_tiles)
@@ -22,5 +24,8 @@ uint32_t infc_cpu_features(const infc_cpu_regs *regs);
 const char *infc_cpu_missing(const infc_cpu_regs *regs, uint32_t requires_cpu);
 // The `--target` this CPU can run: "amx" (after infc_cpu_request_tiles), "avx512", "avx2" or "scalar".
 const char *infc_cpu_target(const infc_cpu_regs *regs);
+// Whether the CPU reads weights faster without prefetch instructions (infc_streams_alone in infc_simd.h): 1 for AMD's with AVX-512.
+extern _Atomic int infc_streams_alone;
+int infc_cpu_streams_alone(const infc_cpu_regs *regs);
 
 #endif

@@ -121,7 +121,7 @@ int infc_cmd_tokenize(const infc_args *a) {
     char *text = NULL;
     int32_t *ids = NULL;
     size_t size = 0, n = 0;
-    uint32_t flags = (a->no_bos ? 0 : INFC_TOKENIZE_BOS) | (a->no_special ? 0 : INFC_TOKENIZE_SPECIAL);
+    uint32_t flags = (a->no_bos ? 0 : INFC_TOKENIZE_BOS | INFC_TOKENIZE_END) | (a->no_special ? 0 : INFC_TOKENIZE_SPECIAL);
     int code = a->file != NULL ? infc_open_input(a->file, &fd) : INFC_EXIT_OK;
     if (code == INFC_EXIT_OK) code = infc_session_open(a, 1, INFC_OPEN_NO_POPULATE, &s);
     if (code == INFC_EXIT_OK && a->file != NULL) {

@@ -27,12 +27,12 @@
 // What a format without a minimum, and one whose scales are 16 f16 (and 16 minima) a block, would write out
 #define INFC_NO_MIN(F)      \
     enum { F##_HAS_MIN = 0 }; \
-    INFC_INLINE v16f F##_min(const uint8_t *scales, int i) { return (void)scales, (void)i, v16f_zero(); }
+    INFC_INLINE v16f F##_min(const uint8_t *scales, int b, int h) { return (void)scales, (void)b, (void)h, v16f_zero(); }
 #define INFC_F16_SCALE(F) \
-    INFC_INLINE v16f F##_scale(const uint8_t *scales, int i) { return (void)i, v16f_from_f16(scales); }
+    INFC_INLINE v16f F##_scale(const uint8_t *scales, int b, int h) { return (void)b, (void)h, v16f_from_f16(scales); }
 #define INFC_F16_MIN(F)     \
     enum { F##_HAS_MIN = 1 }; \
-    INFC_INLINE v16f F##_min(const uint8_t *scales, int i) { return (void)i, v16f_from_f16(scales + 32); }
+    INFC_INLINE v16f F##_min(const uint8_t *scales, int b, int h) { return (void)b, (void)h, v16f_from_f16(scales + 32); }
 
 #include "quant/bf16.h"
 #include "quant/f16.h"

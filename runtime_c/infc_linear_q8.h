@@ -1,13 +1,17 @@
 // infc_linear_q8.h: the loops of a block-quantized format with q8 activations. Included once per format by quant/F.h, which defines
 // INFC_FORMAT and, with F for its name:
 //   F_SUPER           blocks of 32 k whose scales lie together: 1, or 8 where the file's block has 256 k
-//   F_QUANT_BYTES     quants of 16 rows x 32 k in the r16 layout     F_SCALE_BYTES   scales of 16 rows x F_SUPER blocks, after their quants
+//   F_QUANT_BYTES     quants of 16 rows x 32 k in the r16 layout     F_SCALE_BYTES   scales of 16 rows x F_SUPER blocks: after a single block's
+//                     quants, before those of several: a kernel that began with what lies 2 KB ahead would wait for it
 //   F_HALVES          1, or 2 where a scale is that of 16 k          F_HAS_MIN       whether there is a minimum
 //   F_SIGNED          weights are int8, else unsigned                F_FOLD          groups of 4 k between two folds of a vdot
 //   F_ZERO            zero point: the weight is (q - F_ZERO) * d
 //   v64b F_group(block, g)       16 rows x k = 4g..4g+3, g = 0..7
-//   v16f F_scale(scales, i)      d of 16 rows, i counts the scales of the blocks that lie together; exact in f32
-//   v16f F_min(scales, i)        what is added to them, exact in f32 (only with F_HAS_MIN)
+//   v16f F_scale(scales, b, h)   d of 16 rows: of half h of block b of those that lie together; exact in f32 (a zero of any sign)
+//   v16f F_min(scales, b, h)     what is added to them, the same (only with F_HAS_MIN)
+// and, where they apply, the macros
+//   INFC_PAIRS                   F_group is pairs_group of quant/pairs.h
+//   INFC_SCALE_OF_ROW, INFC_MIN_OF_ROW   F_scale and F_min with the sign of every zero, which a row of the embedding has
 // One f32 accumulator per output element, scales ascending: acc = fma((float)(sum q x - F_ZERO s), dw dx, acc); with a minimum then
 // acc = fma(mw, ds, acc). The sums run over the 32 or 16 k of a scale. Nothing here may change that.
 // No include guard: this is a template.
@@ -15,6 +19,8 @@
 enum {
     INFC_F(GROUPS) = 8 / INFC_F(HALVES),
     INFC_F(SUPER_BYTES) = INFC_F(SUPER) * INFC_F(QUANT_BYTES) + INFC_F(SCALE_BYTES),
+    INFC_F(HEAD_BYTES) = INFC_F(SUPER) > 1 ? INFC_F(SCALE_BYTES) : 0,  // of a super-block before its quants
+    INFC_F(BLOCK_BYTES) = INFC_F(SUPER_BYTES) / INFC_F(SUPER),  // a block's share of its super-block
     // Unpacked, a scale's groups are followed by d and m as f32
     INFC_F(PART_BYTES) = 64 * INFC_F(GROUPS) + 64 + 64 * INFC_F(HAS_MIN),
     INFC_F(UNPACKED_BYTES) = INFC_F(HALVES) * INFC_F(PART_BYTES)
@@ -24,14 +30,14 @@ INFC_INLINE size_t INFC_F(panel_bytes)(int K) { return (size_t)(K / 32 / INFC_F(
 // Block b of a panel, and the scales of the blocks it lies with
 INFC_INLINE const uint8_t *INFC_F(block)(const uint8_t *panel, int b)
 {
-    return panel + (size_t)((unsigned)b / INFC_F(SUPER)) * INFC_F(SUPER_BYTES) + (size_t)((unsigned)b % INFC_F(SUPER)) * INFC_F(QUANT_BYTES);
+    return panel + (size_t)((unsigned)b / INFC_F(SUPER)) * INFC_F(SUPER_BYTES) + INFC_F(HEAD_BYTES) +
+           (size_t)((unsigned)b % INFC_F(SUPER)) * INFC_F(QUANT_BYTES);
 }
 INFC_INLINE const uint8_t *INFC_F(scales)(const uint8_t *panel, int b)
 {
-    return panel + (size_t)((unsigned)b / INFC_F(SUPER)) * INFC_F(SUPER_BYTES) + INFC_F(SUPER) * INFC_F(QUANT_BYTES);
+    return panel + (size_t)((unsigned)b / INFC_F(SUPER)) * INFC_F(SUPER_BYTES) + (INFC_F(SUPER) > 1 ? 0 : INFC_F(QUANT_BYTES));
 }
-// The number of the scale of half h of block b among those
-INFC_INLINE int INFC_F(number)(int b, int h) { return (int)((unsigned)b % INFC_F(SUPER)) * INFC_F(HALVES) + h; }
+INFC_INLINE int INFC_F(place)(int b) { return (int)((unsigned)b % INFC_F(SUPER)); }  // of block b among those
 
 // The sum of q over the k of scale h of a block
 INFC_INLINE int INFC_F(sum)(const int16_t *s, int h) { return INFC_F(HALVES) == 1 ? s[0] : h ? s[0] - s[1] : s[1]; }
@@ -46,6 +52,32 @@ INFC_INLINE void INFC_F(dot)(const uint8_t *w, size_t stride, int unpacked, int 
     INFC_UNROLL for (int i = 0; i < NP; i++) {
         INFC_UNROLL for (int m = 0; m < MT; m++) sum[i * MT + m] = v16i_set1(zero ? -zero * INFC_F(sum)(s + 2 * m * lds, h) : 0);
     }
+#if defined(INFC_PAIRS) && defined(INFC_VDOT_WIDE)
+    if (!unpacked) {
+        // Pairs of bits stay where they are in their bytes. The highest come first, and before those below join them the sums, too large by
+        // what the place is worth, are divided exactly.
+        const int low = h * INFC_F(GROUPS) / 2, high = low + INFC_F(GROUPS) / 2 - 1;
+        INFC_UNROLL for (int i = 0; i < NP; i++) {
+            INFC_UNROLL for (int m = 0; m < MT; m++) {
+                const v16i start = v16i_set1(zero ? -zero * INFC_F(sum)(s + 2 * m * lds, h) * (1 << 2 * high) : 0);
+                sum[i * MT + m] = start;
+            }
+        }
+        INFC_UNROLL for (int f = high; f >= low; f--) {
+            INFC_UNROLL for (int v = 0; v < 2; v++) {
+                INFC_UNROLL for (int i = 0; i < NP; i++) {
+                    const v64b q = v64b_bits(v64b_load(w + i * stride + 64 * v), 2 * f, 2, 2 * f);
+                    INFC_UNROLL for (int m = 0; m < MT; m++) {
+                        const int8_t *at = x + m * ldx + 4 * (2 * (f - low) + v);
+                        sum[i * MT + m] = vdot_fold(vdot_step(vdot_begin(sum + i * MT + m), q, at));
+                    }
+                }
+            }
+            INFC_UNROLL for (int i = 0; i < NP * MT; i++) sum[i] = v16i_divide(sum[i], f > low ? 2 : 2 * low);
+        }
+        return;
+    }
+#endif
     if (INFC_F(SIGNED)) {
         INFC_UNROLL for (int g = 0; g < INFC_F(GROUPS); g++) {
             INFC_UNROLL for (int i = 0; i < NP; i++) {
@@ -58,7 +90,7 @@ INFC_INLINE void INFC_F(dot)(const uint8_t *w, size_t stride, int unpacked, int 
     }
     INFC_UNROLL for (int f = 0; f < INFC_F(GROUPS) / INFC_F(FOLD); f++) {
         vdot a[8];
-        INFC_UNROLL for (int i = 0; i < NP * MT; i++) a[i] = vdot_zero();
+        INFC_UNROLL for (int i = 0; i < NP * MT; i++) a[i] = f == 0 ? vdot_begin(sum + i) : vdot_zero();
         INFC_UNROLL for (int j = 0; j < INFC_F(FOLD); j++) {
             const int g = f * INFC_F(FOLD) + j;
             INFC_UNROLL for (int i = 0; i < NP; i++) {
@@ -70,6 +102,14 @@ INFC_INLINE void INFC_F(dot)(const uint8_t *w, size_t stride, int unpacked, int 
         INFC_UNROLL for (int i = 0; i < NP; i++) {
             INFC_UNROLL for (int m = 0; m < MT; m++) sum[i * MT + m] = v16i_add(sum[i * MT + m], vdot_fold(a[i * MT + m]));
         }
+    }
+}
+
+// Brings a block's share of the panels at p, p + stride .. closer
+INFC_INLINE void INFC_F(fetch)(const uint8_t *p, size_t stride, int NP)
+{
+    INFC_UNROLL for (int i = 0; i < NP; i++) {
+        INFC_UNROLL for (int line = 0; line < (INFC_F(BLOCK_BYTES) + 63) / 64; line++) infc_prefetch_weights(p + i * stride + 64 * line);
     }
 }
 
@@ -88,28 +128,42 @@ INFC_INLINE void INFC_F(tile)(const uint8_t *w, size_t stride, int unpacked, con
     INFC_UNROLL for (int i = 0; i < NP; i++) {
         INFC_UNROLL for (int m = 0; m < MT; m++) acc[i * MT + m] = b0 ? v16f_load(y + i * ldy + 16 * (m0 + m)) : v16f_zero();
     }
-    for (int b = b0; b < b1; b++) {
-        const uint8_t *block = unpacked ? w + (size_t)(b - b0) * INFC_F(UNPACKED_BYTES) : INFC_F(block)(w, b);
-        if (!unpacked && m0 == 0) {  // later tiles find the panel in cache
-            enum { EACH = (INFC_F(SUPER_BYTES) + 64 * INFC_F(SUPER) - 1) / (64 * INFC_F(SUPER)) };  // lines a block, scales included
-            const uint8_t *ahead = INFC_F(block)(w, b - b % INFC_F(SUPER)) + INFC_PREFETCH_BYTES + b % INFC_F(SUPER) * 64 * EACH;
-            INFC_UNROLL for (int line = 0; line < EACH; line++) infc_prefetch_weights(ahead + 64 * line);
+    // Later tiles find the panel in cache; with five products a byte the loop asks for weights too slowly for the CPU's own prefetcher.
+    const int prefetch = !unpacked && m0 == 0 && (infc_wants_prefetch() || 512 * INFC_F(SUPER) * MT >= 5 * INFC_F(SUPER_BYTES));
+    const int run = unpacked ? 1 : INFC_F(SUPER);
+    const uint8_t *block = w, *ahead = w + INFC_PREFETCH_BYTES;
+    for (int b = b0; b < b1; b += run) {
+        const uint8_t *scales = unpacked || INFC_F(SUPER) > 1 ? block : block + INFC_F(QUANT_BYTES);
+        float half[8][16];  // what a minimum multiplies where scales are of 16 k
+        if (!unpacked) {
+            block += INFC_F(HEAD_BYTES);
+            if (INFC_F(HAS_MIN) && INFC_F(HALVES) == 2) {
+                INFC_UNROLL for (int m = 0; m < MT; m++) infc_half_terms(d + row * m + b, s + 2 * (row * m + b), half[m]);
+            }
         }
-        INFC_UNROLL for (int h = 0; h < INFC_F(HALVES); h++) {
-            v16i sum[8];
-            INFC_F(dot)(block, stride, unpacked, h, q + 32 * step * b, s + 2 * step * b, 32 * row, row, NP, MT, sum);
-            INFC_UNROLL for (int i = 0; i < NP; i++) {
-                const uint8_t *sc = unpacked ? block + i * stride + h * INFC_F(PART_BYTES) + 64 * INFC_F(GROUPS) : INFC_F(scales)(w, b) + i * stride;
-                const v16f dw = unpacked ? v16f_load((const float *)(const void *)sc) : INFC_F(scale)(sc, INFC_F(number)(b, h));
-                v16f mw = dw;
-                if (INFC_F(HAS_MIN)) mw = unpacked ? v16f_load((const float *)(const void *)(sc + 64)) : INFC_F(min)(sc, INFC_F(number)(b, h));
-                INFC_UNROLL for (int m = 0; m < MT; m++) {
-                    const size_t at = row * m + step * b;
-                    v16f *a = acc + i * MT + m;
-                    *a = v16f_fma(v16f_from_i32(sum[i * MT + m]), v16f_mul(dw, v16f_set1(d[at])), *a);
-                    if (INFC_F(HAS_MIN)) *a = v16f_fma(mw, v16f_set1(INFC_F(HALVES) == 1 ? ds[at] : d[at] * (float)INFC_F(sum)(s + 2 * at, h)), *a);
+        for (int j = 0; j < run; j++) {
+            const size_t at = step * (size_t)(b + j);
+            if (prefetch) INFC_F(fetch)(ahead, stride, NP);
+            INFC_UNROLL for (int h = 0; h < INFC_F(HALVES); h++) {
+                v16i sum[8];
+                INFC_F(dot)(block, stride, unpacked, h, q + 32 * at, s + 2 * at, 32 * row, row, NP, MT, sum);
+                INFC_UNROLL for (int i = 0; i < NP; i++) {
+                    const uint8_t *sc = unpacked ? block + i * stride + h * INFC_F(PART_BYTES) + 64 * INFC_F(GROUPS) : scales + i * stride;
+                    const v16f dw = unpacked ? v16f_load((const float *)(const void *)sc) : INFC_F(scale)(sc, j, h);
+                    v16f mw = dw;
+                    if (INFC_F(HAS_MIN)) mw = unpacked ? v16f_load((const float *)(const void *)(sc + 64)) : INFC_F(min)(sc, j, h);
+                    INFC_UNROLL for (int m = 0; m < MT; m++) {
+                        const size_t r = row * m + at;
+                        v16f *a = acc + i * MT + m;
+                        *a = v16f_fma(v16f_from_i32(sum[i * MT + m]), v16f_mul(dw, v16f_set1(d[r])), *a);
+                        if (INFC_F(HAS_MIN) && INFC_F(HALVES) == 1) *a = v16f_fma(mw, v16f_set1(ds[r]), *a);
+                        if (INFC_F(HAS_MIN) && INFC_F(HALVES) == 2)
+                            *a = v16f_fma(mw, v16f_set1(unpacked ? d[r] * (float)INFC_F(sum)(s + 2 * r, h) : half[m][2 * j + h]), *a);
+                    }
                 }
             }
+            block += unpacked ? INFC_F(UNPACKED_BYTES) : INFC_F(SUPER) > 1 ? INFC_F(QUANT_BYTES) : INFC_F(SUPER_BYTES);
+            ahead += INFC_F(BLOCK_BYTES);
         }
     }
     INFC_UNROLL for (int i = 0; i < NP; i++) {
@@ -164,8 +218,8 @@ INFC_INLINE void INFC_F(unpack)(const uint8_t *panel, int b0, int b1, int tiles,
                 v64b_store(out + 64 * g, tiles ? v64b_sub(v, INFC_F(ZERO)) : INFC_F(SIGNED) ? v64b_s8(v) : v);
             }
             float *f = (float *)(void *)(out + 64 * INFC_F(GROUPS));
-            v16f_store(f, INFC_F(scale)(scales, INFC_F(number)(b, h)));
-            if (INFC_F(HAS_MIN)) v16f_store(f + 16, INFC_F(min)(scales, INFC_F(number)(b, h)));
+            v16f_store(f, INFC_F(scale)(scales, INFC_F(place)(b), h));
+            if (INFC_F(HAS_MIN)) v16f_store(f + 16, INFC_F(min)(scales, INFC_F(place)(b), h));
         }
     }
 }
@@ -197,6 +251,11 @@ INFC_INLINE void INFC_LINEAR(_q8_gemm)(const uint8_t *w, int n_panels, int K, co
 #include "infc_linear_tiles.h"
 #endif
 
+#if !defined(INFC_SCALE_OF_ROW)
+#define INFC_SCALE_OF_ROW INFC_F(scale)
+#define INFC_MIN_OF_ROW INFC_F(min)
+#endif
+
 // out: (K) floats: (q - F_ZERO) * d, exact, plus m by fma. Unpacks sixteen rows for one, with the instructions that the products use.
 INFC_INLINE void INFC_EMBED(const uint8_t *w, int K, int token, float *out)
 {
@@ -206,8 +265,8 @@ INFC_INLINE void INFC_EMBED(const uint8_t *w, int K, int token, float *out)
         const int b = part / INFC_F(HALVES), h = part % INFC_F(HALVES);
         const uint8_t *block = INFC_F(block)(panel, b), *scales = INFC_F(scales)(panel, b);
         float d[16], m[16] = {0};
-        v16f_store(d, INFC_F(scale)(scales, INFC_F(number)(b, h)));
-        if (INFC_F(HAS_MIN)) v16f_store(m, INFC_F(min)(scales, INFC_F(number)(b, h)));
+        v16f_store(d, INFC_SCALE_OF_ROW(scales, INFC_F(place)(b), h));
+        if (INFC_F(HAS_MIN)) v16f_store(m, INFC_MIN_OF_ROW(scales, INFC_F(place)(b), h));
         for (int g = 0; g < INFC_F(GROUPS); g++) {
             uint8_t v[64];
             v64b_store(v, INFC_F(group)(block, h * INFC_F(GROUPS) + g));
@@ -220,3 +279,6 @@ INFC_INLINE void INFC_EMBED(const uint8_t *w, int K, int token, float *out)
 }
 
 #undef INFC_FORMAT
+#undef INFC_PAIRS
+#undef INFC_SCALE_OF_ROW
+#undef INFC_MIN_OF_ROW

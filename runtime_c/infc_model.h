@@ -36,6 +36,7 @@ struct infc_model {
     infc_tokenizer tokenizer;     // points into the blob
     int has_chat;
     infc_chat chat;               // points into the blob
+    infc_date date;               // that chat templates write; year 0: today
 };
 
 // Reads sections TOKENIZER and CHAT. Returns 0, INFC_EFILE or INFC_ENOMEM.

@@ -8,6 +8,7 @@
 #ifndef INFC_SIMD_H
 #define INFC_SIMD_H
 #include <math.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -28,6 +29,10 @@
 #else
 #define INFC_HEAVY INFC_INLINE
 #endif
+
+// Not 0: this CPU reads a stream of weights faster by itself than with prefetch instructions. infc_cpu.c; set before a model's first step.
+extern _Atomic int infc_streams_alone;
+INFC_INLINE int infc_wants_prefetch(void) { return !atomic_load_explicit(&infc_streams_alone, memory_order_relaxed); }
 
 #if defined(INFC_ISA_AMX)
 #include "infc_simd_avx512.h"

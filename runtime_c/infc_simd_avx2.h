@@ -142,6 +142,7 @@ INFC_INLINE v16i v16i_dot2(v16i s, v16i a, v16i b)
     return (v16i){_mm256_add_epi32(s.l, _mm256_madd_epi16(a.l, b.l)), _mm256_add_epi32(s.h, _mm256_madd_epi16(a.h, b.h))};
 }
 INFC_INLINE v16i v16i_max(v16i a, v16i b) { return (v16i){_mm256_max_epi32(a.l, b.l), _mm256_max_epi32(a.h, b.h)}; }
+INFC_INLINE v16i v16i_shl21(v16i a) { return (v16i){_mm256_slli_epi32(a.l, 21), _mm256_slli_epi32(a.h, 21)}; }
 INFC_INLINE v16i v16i_shl23(v16i a) { return (v16i){_mm256_slli_epi32(a.l, 23), _mm256_slli_epi32(a.h, 23)}; }
 INFC_INLINE int32_t v16i_fold_add(v16i a)
 {
@@ -227,6 +228,7 @@ INFC_INLINE __m256i infc_bcast4(const int8_t *x)
     return _mm256_set1_epi32(v);
 }
 INFC_INLINE vdot vdot_zero(void) { return (vdot){_mm256_setzero_si256(), _mm256_setzero_si256()}; }
+INFC_INLINE vdot vdot_begin(v16i *sum) { return (void)sum, vdot_zero(); }
 // a += w (unsigned) . x[0..3], in every lane
 INFC_INLINE vdot vdot_step(vdot a, v64b w, const int8_t *x)
 {
@@ -252,6 +254,14 @@ INFC_INLINE v16i vdot_step_s8(v16i a, v64b w, const int8_t *x)
     v16i r = {_mm256_add_epi32(a.l, _mm256_madd_epi16(l, one)), _mm256_add_epi32(a.h, _mm256_madd_epi16(h, one))};
     __asm__("" : "+x"(r.l), "+x"(r.h));  // as in vdot_step
     return r;
+}
+// terms: d times the sum of q over each half of eight blocks of a row
+INFC_INLINE void infc_half_terms(const float *d, const int16_t *s, float *terms)
+{
+    for (int b = 0; b < 8; b++) {
+        terms[2 * b] = d[b] * (float)s[2 * b + 1];
+        terms[2 * b + 1] = d[b] * (float)(s[2 * b] - s[2 * b + 1]);
+    }
 }
 INFC_INLINE void infc_prefetch(const void *p) { _mm_prefetch((const char *)p, _MM_HINT_T0); }
 INFC_INLINE void infc_prefetch_weights(const void *p) { _mm_prefetch((const char *)p, _MM_HINT_T0); }

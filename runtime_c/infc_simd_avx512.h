@@ -9,13 +9,15 @@
 
 // See infc_simd_avx2.h; 32 registers hold twice as much.
 enum { INFC_TILE_ROWS = 4, INFC_SMALL_TILE_ROWS = 8, INFC_GEMM_PANELS = 2, INFC_F32_PANELS = 4, INFC_ATTN_QUERIES = 8, INFC_ATTN_SUMS = 16 };
-// Sapphire Rapids, from memory, M = 1 / 4: 24 / 24 GB/s at 2 KB, 28 / 28 at 4 KB, 29 / 27 at 8 KB into L2; 18 / 18 without.
+// How far ahead weights are fetched into L2 (docs/performance.md). Sapphire Rapids, M = 1 / 4: 24 / 24 GB/s at 2 KB, 28 / 28 at 4 KB,
+// 29 / 27 at 8 KB; 18 / 18 without. Zen 4, M = 1, of 31: 28 at 4 KB into L1, 21 at 8 KB into L2, 29 without (infc_wants_prefetch).
 enum { INFC_PREFETCH_BYTES = 8192 };
 enum { INFC_Q16_QUERIES = 6, INFC_Q16_SUMS = 24 };
 
 typedef __m512 v16f;
 typedef __m512i v16i;
 typedef struct { __m512i v; } v64b;
+#define INFC_VDOT_WIDE  // steps may multiply any bytes
 typedef struct { __m512i v; } vdot;  // s32: dpbusd leaves nothing to fold
 
 INFC_INLINE v16f v16f_set1(float x) { return _mm512_set1_ps(x); }
@@ -82,6 +84,8 @@ INFC_INLINE v16i v16i_shl16(v16i a) { return _mm512_slli_epi32(a, 16); }
 INFC_INLINE v16i v16i_shr4(v16i a) { return _mm512_srli_epi32(a, 4); }
 INFC_INLINE v16i v16i_dot2(v16i s, v16i a, v16i b) { return _mm512_dpwssd_epi32(s, a, b); }
 INFC_INLINE v16i v16i_max(v16i a, v16i b) { return _mm512_max_epi32(a, b); }
+INFC_INLINE v16i v16i_shl21(v16i a) { return _mm512_slli_epi32(a, 21); }
+INFC_INLINE v16i v16i_divide(v16i a, int n) { return n ? _mm512_srai_epi32(a, (unsigned)n) : a; }  // by 2^n, which divides a
 INFC_INLINE v16i v16i_shl23(v16i a) { return _mm512_slli_epi32(a, 23); }
 INFC_INLINE int32_t v16i_fold_add(v16i a) { return _mm512_reduce_add_epi32(a); }
 INFC_INLINE int32_t v16i_fold_max(v16i a) { return _mm512_reduce_max_epi32(a); }
@@ -117,12 +121,29 @@ INFC_INLINE __m512i infc_bcast4(const int8_t *x)
     return _mm512_set1_epi32(v);
 }
 INFC_INLINE vdot vdot_zero(void) { return (vdot){_mm512_setzero_si512()}; }
+// A vdot that goes on from *sum, which is taken over where the two are alike
+INFC_INLINE vdot vdot_begin(v16i *sum)
+{
+    const vdot r = {*sum};
+    *sum = _mm512_setzero_si512();
+    return r;
+}
 INFC_INLINE vdot vdot_step(vdot a, v64b w, const int8_t *x) { return (vdot){_mm512_dpbusd_epi32(a.v, w.v, infc_bcast4(x))}; }
 INFC_INLINE v16i vdot_fold(vdot a) { return a.v; }
 // dpbusd's weights are unsigned: add 128 here and take 128 sum(x) off again
 enum { INFC_S8_BIAS = 128 };
 INFC_INLINE v64b v64b_s8(v64b w) { return (v64b){_mm512_xor_si512(w.v, _mm512_set1_epi8((char)0x80))}; }
 INFC_INLINE v16i vdot_step_s8(v16i a, v64b w, const int8_t *x) { return _mm512_dpbusd_epi32(a, w.v, infc_bcast4(x)); }
+// terms: d times the sum of q over each half of eight blocks of a row
+INFC_INLINE void infc_half_terms(const float *d, const int16_t *s, float *terms)
+{
+    const __m512i both = _mm512_cvtepi16_epi32(_mm256_loadu_si256((const __m256i *)(const void *)s));  // whole, first, whole, first ..
+    const __m512i swapped = _mm512_shuffle_epi32(both, 0xb1);
+    const __m512i halves = _mm512_mask_sub_epi32(swapped, 0xaaaa, swapped, both);
+    static const int32_t twice[16] = {0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7};
+    const __m512 scale = _mm512_permutexvar_ps(_mm512_loadu_si512(twice), _mm512_castps256_ps512(_mm256_loadu_ps(d)));
+    _mm512_storeu_ps(terms, _mm512_mul_ps(scale, _mm512_cvtepi32_ps(halves)));
+}
 INFC_INLINE void infc_prefetch(const void *p) { __builtin_prefetch(p); }
 INFC_INLINE void infc_prefetch_weights(const void *p) { __builtin_prefetch(p, 0, 2); }
 #endif

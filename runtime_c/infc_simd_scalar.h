@@ -231,6 +231,9 @@ INFC_INLINE v16i v16i_dot2(v16i s, v16i a, v16i b) { return (v16i)INFC_EACH4(INF
 #undef INFC_E
 #undef INFC_LOW
 #undef INFC_HIGH
+#define INFC_E(i) a.v[i] << 21
+INFC_INLINE v16i v16i_shl21(v16i a) { return (v16i)INFC_EACH4(INFC_E); }
+#undef INFC_E
 #define INFC_E(i) a.v[i] << 23
 INFC_INLINE v16i v16i_shl23(v16i a) { return (v16i)INFC_EACH4(INFC_E); }
 #undef INFC_E
@@ -307,6 +310,7 @@ INFC_INLINE vdot vdot_zero(void)
     const infc_s8 z = {0, 0, 0, 0, 0, 0, 0, 0};
     return (vdot){{z, z, z, z}};
 }
+INFC_INLINE vdot vdot_begin(v16i *sum) { return (void)sum, vdot_zero(); }
 INFC_INLINE infc_s8 infc_pairs(int8_t x, int8_t y) { return (infc_s8){x, y, x, y, x, y, x, y}; }
 // Bytes 0 and 2 of each dword, then bytes 1 and 3: 8 steps of 2 * 15 * 127 or 4 of 2 * 31 * 127 stay below 2^15.
 INFC_INLINE vdot vdot_step(vdot a, v64b w, const int8_t *x)
@@ -328,6 +332,14 @@ INFC_INLINE v16i vdot_step_s8(v16i a, v64b w, const int8_t *x)
     const vdot pair = INFC_EACH4(INFC_E);
 #undef INFC_E
     return v16i_add(a, vdot_fold(pair));
+}
+// terms: d times the sum of q over each half of eight blocks of a row
+INFC_INLINE void infc_half_terms(const float *d, const int16_t *s, float *terms)
+{
+    for (int b = 0; b < 8; b++) {
+        terms[2 * b] = d[b] * (float)s[2 * b + 1];
+        terms[2 * b + 1] = d[b] * (float)(s[2 * b] - s[2 * b + 1]);
+    }
 }
 INFC_INLINE void infc_prefetch(const void *p) { __builtin_prefetch(p); }
 INFC_INLINE void infc_prefetch_weights(const void *p) { __builtin_prefetch(p); }

@@ -18,7 +18,9 @@ int infc_text_open(infc_model *m) {
                          m->program->vocab_size);
     const infc_section *chat = &m->blob.section[INFC_SECTION_CHAT];
     m->has_chat = chat->data != NULL;
-    if (m->has_chat && infc_chat_open(chat->data, (size_t)chat->size, &m->chat))
+    const int opened = m->has_chat ? infc_chat_open(chat->data, (size_t)chat->size, &m->chat) : 0;
+    if (opened == INFC_ENOMEM) return infc_fail(opened, "no memory for the chat template");
+    if (opened)
         return infc_fail(INFC_EFILE, "the chat template's table is damaged: run verify, and compile the program again");
     return INFC_OK;
 }
@@ -57,7 +59,7 @@ static int check_id(const infc_model *m, int32_t id) {
 int infc_tokenize(const infc_model *m, const char *text, size_t size, uint32_t flags, int32_t *ids, size_t cap) {
     const int rc = ready(m, text, size, ids, cap);
     if (rc) return rc;
-    if (flags & ~(uint32_t)(INFC_TOKENIZE_SPECIAL | INFC_TOKENIZE_BOS)) return infc_fail(INFC_EINPUT, "unknown flags 0x%x", flags);
+    if (flags & ~(uint32_t)(INFC_TOKENIZE_SPECIAL | INFC_TOKENIZE_BOS | INFC_TOKENIZE_END)) return infc_fail(INFC_EINPUT, "unknown flags 0x%x", flags);
     return report(infc_tok_tokenize(&m->tokenizer, (const uint8_t *)text, size, flags, ids, cap));
 }
 
@@ -97,6 +99,14 @@ static int refuse_message(const infc_message *messages, int32_t n, int32_t bad) 
     return infc_fail(INFC_EINPUT, "the chat template cannot end after %d messages", n);
 }
 
+int infc_chat_date(infc_model *m, const char *date) {
+    if (!m) return infc_fail(INFC_EINPUT, "the model is NULL");
+    infc_date day = {0, 0, 0};
+    if (date && infc_date_parse(date, &day)) return infc_fail(INFC_EINPUT, "\"%.40s\" is no date: give YYYY-MM-DD", date);
+    m->date = day;
+    return INFC_OK;
+}
+
 int infc_chat_tokenize(const infc_model *m, const infc_message *messages, int32_t n, int add_generation_prompt, int32_t *ids, size_t cap) {
     if (n < 0) return infc_fail(INFC_EINPUT, "%d messages", n);
     int rc = ready(m, messages, (size_t)n, ids, cap);
@@ -105,7 +115,8 @@ int infc_chat_tokenize(const infc_model *m, const infc_message *messages, int32_
     if ((rc = check_messages(messages, n))) return rc;
     infc_ids out = {ids, cap, 0};
     int32_t bad = n;
-    rc = infc_chat_encode(&m->chat, &m->tokenizer, messages, n, add_generation_prompt, &out, &bad);
+    const infc_date date = m->date.year ? m->date : infc_date_today();
+    rc = infc_chat_encode(&m->chat, &m->tokenizer, messages, n, add_generation_prompt, date, &out, &bad);
     if (rc == INFC_EINPUT) return refuse_message(messages, n, bad);
     if (rc) return report(rc);
     return out.n > INT_MAX ? report(INFC_ELIMIT) : (int)out.n;

@@ -6,140 +6,10 @@
 #include "infc_merge.h"
 #include "infc_pieces.h"
 #include "infc_program.h"
-
-// The layout of compiler/tokenizer/section.py.
-enum { VERSION = 3, N_HEADER = 12, PREFIX = 16, FLAG_ADD_BOS = 1, FLAG_SPACE_PREFIX = 4 };
-enum { H_VOCAB_SIZE, H_N_MERGES, H_FLAGS, H_BOS, H_EOS, H_EOT, H_N_CLASSES, H_N_STAGES, H_KIND, H_WORD_HOMES,
-       H_SHORT_HOMES, H_LONGEST_WORD };
-enum {
-    T_TOKEN_OFFSETS, T_TOKEN_BYTES, T_TOKEN_FLAGS, T_BYTE_IDS, T_MERGE_SLOTS, T_MERGE_IDS, T_WORD_SLOTS, T_CLASS_STAGE1,
-    T_CLASS_STAGE2, T_SPLIT_STATES, T_SPLIT_ROWS, T_ADDED_ALL, T_ADDED_USER,
-    T_SHORT_SLOTS, T_JOINS, T_CHAR_IDS, T_PRIORITIES, T_SCAN, N_TABLES
-};
+#include "infc_unigram.h"
+#include "infc_wordpiece.h"
 
 #define NONE UINT32_MAX
-
-enum { MAX_VOCAB = 1 << 20, SLOT = sizeof(infc_word_slot) };
-
-typedef struct table {
-    const uint8_t *at;
-    size_t size;
-} table;
-
-static int32_t id_or_none(uint32_t id) { return id == NONE ? INFC_TOKEN_NONE : (int32_t)id; }
-
-static int open_added(infc_added *a, table s, uint32_t vocab_size) {
-    memset(a, 0, sizeof *a);
-    if (s.size == 0) return 0;
-    uint32_t head[4];
-    if (s.size < sizeof head + 256) return INFC_EFILE;
-    memcpy(head, s.at, sizeof head);
-    uint64_t n_states = head[0], n_classes = head[1];
-    if (n_states < 2 || n_states > 0x10000 || n_classes == 0 || n_classes > 256 ||
-        s.size != sizeof head + 256 + n_states * 4 + n_states * n_classes * 2)
-        return INFC_EFILE;
-    a->n_states = head[0];
-    a->n_classes = head[1];
-    a->classes = s.at + sizeof head;
-    a->out = (const uint32_t *)(const void *)(a->classes + 256);
-    a->next = (const uint16_t *)(const void *)(a->out + n_states);
-    for (uint64_t i = 0; i < n_states; i++)
-        if (a->out[i] != NONE && a->out[i] >= vocab_size) return INFC_EFILE;
-    for (uint64_t i = 0; i < n_states * n_classes; i++)
-        if (a->next[i] >= n_states) return INFC_EFILE;
-    int n = 0;
-    for (int b = 0; b < 256; b++) {
-        if (a->classes[b] >= n_classes) return INFC_EFILE;
-        a->begins[b] = a->next[a->n_classes + a->classes[b]] != 1;
-        if (a->begins[b] && n++ == 0) a->first = b;
-    }
-    if (n != 1) a->first = -1;
-    return 0;
-}
-
-static int ids_ok(const uint32_t *ids, size_t n, uint32_t vocab_size, int may_lack) {
-    for (size_t i = 0; i < n; i++)
-        if (ids[i] >= vocab_size && !(may_lack && ids[i] == NONE)) return 0;
-    return 1;
-}
-
-// Tables that both kinds of merging have.
-static int open_merges(infc_tokenizer *t, const uint32_t *h, const table *s) {
-    const size_t merge_slots = s[T_MERGE_SLOTS].size / 8, short_slots = s[T_SHORT_SLOTS].size / SLOT;
-    if (s[T_BYTE_IDS].size != 1024 || s[T_MERGE_IDS].size != (size_t)h[H_N_MERGES] * 4 || s[T_MERGE_SLOTS].size % 8 || merge_slots == 0 ||
-        merge_slots >= NONE || short_slots * SLOT != s[T_SHORT_SLOTS].size || short_slots >= NONE || h[H_SHORT_HOMES] >= short_slots ||
-        s[T_JOINS].size != 256 * 32)
-        return INFC_EFILE;
-    t->n_merges = h[H_N_MERGES];
-    t->n_merge_slots = (uint32_t)merge_slots;
-    t->byte_ids = (const uint32_t *)(const void *)s[T_BYTE_IDS].at;
-    t->merge_slots = (const uint64_t *)(const void *)s[T_MERGE_SLOTS].at;
-    t->merge_ids = (const uint32_t *)(const void *)s[T_MERGE_IDS].at;
-    t->words.slots = (const infc_word_slot *)(const void *)s[T_SHORT_SLOTS].at;
-    t->words.n_homes = h[H_SHORT_HOMES];
-    t->joins = s[T_JOINS].at;
-    // The search walks forward until an empty slot.
-    if (t->words.slots[short_slots - 1].high >> 32 != 0) return INFC_EFILE;
-    return ids_ok(t->byte_ids, 256, t->vocab_size, t->kind == INFC_TOK_BPE) ? 0 : INFC_EFILE;
-}
-
-static int open_bpe(infc_tokenizer *t, const uint32_t *h, const table *s) {
-    const size_t word_slots = s[T_WORD_SLOTS].size / 4;
-    if (s[T_WORD_SLOTS].size % 4 || word_slots >= NONE || h[H_WORD_HOMES] >= word_slots) return INFC_EFILE;
-    t->word_homes = h[H_WORD_HOMES];
-    t->n_word_slots = (uint32_t)word_slots;
-    t->word_slots = (const uint32_t *)(const void *)s[T_WORD_SLOTS].at;
-    t->longest_word = h[H_LONGEST_WORD];
-    if (t->word_slots[word_slots - 1] != NONE || infc_scan_open(&t->scan, s[T_SCAN].at, s[T_SCAN].size)) return INFC_EFILE;
-    return infc_pretok_open(&t->pretok, h[H_N_CLASSES], h[H_N_STAGES], (const uint32_t *)(const void *)s[T_SPLIT_STATES].at,
-                            s[T_SPLIT_STATES].size, (const uint16_t *)(const void *)s[T_CLASS_STAGE1].at, s[T_CLASS_STAGE1].size,
-                            s[T_CLASS_STAGE2].at, s[T_CLASS_STAGE2].size, (const uint16_t *)(const void *)s[T_SPLIT_ROWS].at,
-                            s[T_SPLIT_ROWS].size);
-}
-
-static int open_spm(infc_tokenizer *t, const uint32_t *h, const table *s) {
-    if (s[T_CHAR_IDS].size != 512 || (s[T_PRIORITIES].size && s[T_PRIORITIES].size != (size_t)h[H_N_MERGES] * 4)) return INFC_EFILE;
-    t->char_ids = (const uint32_t *)(const void *)s[T_CHAR_IDS].at;
-    t->priorities = s[T_PRIORITIES].size ? (const uint32_t *)(const void *)s[T_PRIORITIES].at : NULL;
-    return ids_ok(t->char_ids, 128, t->vocab_size, 1) ? 0 : INFC_EFILE;
-}
-
-int infc_tokenizer_open(const uint8_t *section, size_t size, infc_tokenizer *t) {
-    uint32_t prefix[2], h[N_HEADER];
-    uint64_t directory[N_TABLES][2];
-    table s[N_TABLES];
-    memset(t, 0, sizeof *t);
-    if (size < PREFIX + sizeof h + sizeof directory || (uintptr_t)section % 64 || memcmp(section, "INFCTOK1", 8) != 0)
-        return INFC_EFILE;
-    memcpy(prefix, section + 8, sizeof prefix);
-    memcpy(h, section + PREFIX, sizeof h);
-    memcpy(directory, section + PREFIX + sizeof h, sizeof directory);
-    if (prefix[0] != VERSION || prefix[1] != N_TABLES) return INFC_EFILE;
-    for (int i = 0; i < N_TABLES; i++) {
-        uint64_t offset = directory[i][0], bytes = directory[i][1];
-        if (offset % 64 || offset > size || bytes > size - offset) return INFC_EFILE;
-        s[i] = (table){section + offset, (size_t)bytes};
-    }
-    uint32_t n = h[H_VOCAB_SIZE];
-    if (n == 0 || n > MAX_VOCAB || s[T_TOKEN_OFFSETS].size != ((size_t)n + 1) * 4 || s[T_TOKEN_FLAGS].size != n ||
-        s[T_TOKEN_BYTES].size >= NONE || h[H_KIND] > INFC_TOK_SPM)
-        return INFC_EFILE;
-    for (int i = H_BOS; i <= H_EOT; i++)
-        if (h[i] != NONE && h[i] >= n) return INFC_EFILE;
-    t->vocab_size = n;
-    t->kind = h[H_KIND];
-    t->bos = id_or_none(h[H_BOS]);
-    t->eos = id_or_none(h[H_EOS]);
-    t->eot = id_or_none(h[H_EOT]);
-    t->add_bos = (h[H_FLAGS] & FLAG_ADD_BOS) != 0;
-    t->space_prefix = (h[H_FLAGS] & FLAG_SPACE_PREFIX) != 0;
-    t->n_token_bytes = (uint32_t)s[T_TOKEN_BYTES].size;
-    t->token_offsets = (const uint32_t *)(const void *)s[T_TOKEN_OFFSETS].at;
-    t->token_bytes = s[T_TOKEN_BYTES].at;
-    t->token_flags = s[T_TOKEN_FLAGS].at;
-    if (open_added(&t->added_all, s[T_ADDED_ALL], n) || open_added(&t->added_user, s[T_ADDED_USER], n) || open_merges(t, h, s)) return INFC_EFILE;
-    return t->kind == INFC_TOK_SPM ? open_spm(t, h, s) : open_bpe(t, h, s);
-}
 
 const uint8_t *infc_tok_bytes(const infc_tokenizer *t, int32_t id, size_t *size) {
     *size = 0;
@@ -241,6 +111,16 @@ size_t infc_tok_skip(const infc_tokenizer *t, int32_t id, const uint8_t *text, s
     return at;
 }
 
+// Text without added tokens; first: nothing but those came before.
+static int encode_part(const infc_tokenizer *t, const uint8_t *text, size_t size, int first, infc_merge_cache *cache, infc_ids *out) {
+    switch (t->kind) {
+        case INFC_TOK_SPM: return infc_pieces_encode(t, text, size, t->space_prefix && first, cache, out);
+        case INFC_TOK_WORDPIECE: return infc_wordpiece_encode(t, text, size, out);
+        case INFC_TOK_UNIGRAM: return infc_unigram_encode(t, text, size, t->space_prefix && first, out);
+        default: return encode_plain(t, text, size, cache, out);
+    }
+}
+
 int infc_tok_encode(const infc_tokenizer *t, const uint8_t *text, size_t size, uint32_t flags, infc_ids *out) {
     if (flags & INFC_TOKENIZE_BOS && t->add_bos && t->bos != INFC_TOKEN_NONE) infc_ids_put(out, (uint32_t)t->bos);
     size_t at = 0, begin = 0, end = 0;
@@ -251,8 +131,7 @@ int infc_tok_encode(const infc_tokenizer *t, const uint8_t *text, size_t size, u
         int32_t id = infc_tok_find_added(t, (flags & INFC_TOKENIZE_SPECIAL) != 0, text, at, size, &begin, &end);
         if (id == INFC_TOKEN_NONE) begin = end = size;
         if (begin > at) {
-            int error = t->kind == INFC_TOK_SPM ? infc_pieces_encode(t, text + at, begin - at, t->space_prefix && first, &cache, out)
-                                                : encode_plain(t, text + at, begin - at, &cache, out);
+            int error = encode_part(t, text + at, begin - at, first, &cache, out);
             if (error) return error;
             first = 0;
         }
@@ -263,6 +142,7 @@ int infc_tok_encode(const infc_tokenizer *t, const uint8_t *text, size_t size, u
         }
         at = end;
     }
+    if (flags & INFC_TOKENIZE_END && t->add_sep && t->sep != INFC_TOKEN_NONE) infc_ids_put(out, (uint32_t)t->sep);
     return 0;
 }
 
@@ -282,21 +162,23 @@ int infc_tok_is_eog(const infc_tokenizer *t, int32_t id) {
 
 int infc_tok_detokenize(const infc_tokenizer *t, const int32_t *ids, size_t n, int special, uint8_t *out, size_t cap) {
     size_t written = 0;
-    int put = t->space_prefix;  // a space was put before the text that comes now
+    int put = t->space_prefix || t->merge_spaces;  // a space before the text that comes now is not of the text
+    // To SentencePiece text begins anew after an added token; WordPiece's spaces are between words, whatever these are.
+    const int again = put && t->kind != INFC_TOK_WORDPIECE;
     for (size_t i = 0; i < n; i++) {
         size_t size;
         const uint8_t *bytes = infc_tok_bytes(t, ids[i], &size);
         if (!bytes) return INFC_EINPUT;
         const uint8_t flags = t->token_flags[ids[i]];
         if (flags & INFC_TOKEN_SPECIAL && !special) {
-            put = t->space_prefix;
+            if ((uint32_t)ids[i] != t->unknown) put |= again;  // the unknown token stands for text
             continue;
         }
         if (flags & (INFC_TOKEN_SPECIAL | INFC_TOKEN_USER)) {
-            put = t->space_prefix;
+            put = again;
         } else if (put) {
-            put = 0;
             if (size && bytes[0] == ' ') bytes++, size--;
+            put = t->merge_spaces && written + size == 0;  // of several at the start none is text
         }
         if (written < cap && size) memcpy(out + written, bytes, size < cap - written ? size : cap - written);
         written += size;

@@ -1,9 +1,11 @@
 // infc_tokenizer.h: text to tokens and back over the TOKENIZER section of the blob (compiler/tokenizer/section.py).
 //
-// Two kinds: byte-level byte-pair encoding of words that automata cut, and SentencePiece's, which merges from characters.
+// Kinds: byte-level byte-pair encoding of words that automata cut; SentencePiece's, which merges from characters; BERT's WordPiece;
+// and SentencePiece's unigram model.
 // Text is any bytes, NUL and invalid UTF-8 included; tokens decode to exactly those bytes. Exceptions: a byte that a byte-level
 // vocabulary has no token for (SmolLM2 lacks 21 that never occur in common text) is dropped, as HF `tokenizers` does; to SentencePiece
-// the mark U+2581 is a space; white space after a token that swallows it (Phi-3's) is gone.
+// the mark U+2581 is a space; white space after a token that swallows it (Phi-3's) is gone; WordPiece and unigram models give back
+// what they made of a text.
 // An infc_tokenizer is pointers into the section, which must outlive it; it is never written after open, so threads may share it.
 #ifndef INFC_TOKENIZER_H
 #define INFC_TOKENIZER_H
@@ -11,12 +13,14 @@
 #include <stdint.h>
 
 #include "infc.h"
+#include "infc_characters.h"
 #include "infc_pretok.h"
 #include "infc_scan.h"
+#include "infc_trie.h"
 #include "infc_words.h"
 
 enum { INFC_TOKEN_NONE = -1, INFC_TOKEN_SPECIAL = 1, INFC_TOKEN_EOG = 2, INFC_TOKEN_RSTRIP = 4, INFC_TOKEN_USER = 8 };
-enum { INFC_TOK_BPE, INFC_TOK_SPM };
+enum { INFC_TOK_BPE, INFC_TOK_SPM, INFC_TOK_WORDPIECE, INFC_TOK_UNIGRAM };
 
 // Added tokens, found in raw text by an automaton over bytes (compiler/tokenizer/added.py).
 typedef struct infc_added {
@@ -33,12 +37,16 @@ typedef struct infc_tokenizer {
     int32_t bos, eos, eot;  // INFC_TOKEN_NONE if the model has none
     uint32_t kind;          // INFC_TOK_*
     int add_bos;
-    int space_prefix;  // a space is put before text at the start and after an added token
+    int32_t sep;  // ends a text where add_sep, or INFC_TOKEN_NONE
+    int add_sep;
+    uint32_t unknown;     // WORDPIECE, UNIGRAM: the token of what none spell
+    uint32_t word_begin;  // WORDPIECE: the node of the trie where words begin, or ~0
+    int space_prefix;  // a space is put before text at the start and after an added token, and dropped there by detokenizing
     uint32_t n_token_bytes;
     const uint32_t *token_offsets;  // (vocab_size + 1) into token_bytes
     const uint8_t *token_bytes;
     const uint8_t *token_flags;   // (vocab_size) INFC_TOKEN_SPECIAL, _EOG: ends a generation, _RSTRIP: swallows white space after it, _USER: added
-    const uint32_t *byte_ids;     // (256) or ~0
+    const uint32_t *byte_ids;     // (256) or ~0; UNIGRAM: NULL where what is unknown has no bytes
     const uint32_t *char_ids;     // SPM: (128) tokens of ASCII characters or ~0
     const uint32_t *priorities;   // SPM: (n_merges) order of a rank's merge; NULL: the ranks themselves
     const uint64_t *merge_slots;  // (n_merge_slots) left << 44 | right << 24 | rank
@@ -47,6 +55,14 @@ typedef struct infc_tokenizer {
     const uint8_t *joins;         // (256, 32) bit b & 7 of [a, b >> 3]: a merge may join a word's bytes a and b
     infc_words words;             // tokens of up to 12 bytes
     infc_pretok pretok;
+    infc_characters characters;
+    infc_trie trie;
+    const uint32_t *map_units;  // UNIGRAM: (n_map_units) what is replaced, see infc_unigram.c
+    const uint8_t *map_text;    // (n_map_text) by what
+    uint32_t n_map_units, n_map_text;
+    const float *scores;  // UNIGRAM: (vocab_size)
+    float unknown_score;
+    int merge_spaces;
     infc_scan scan;
     infc_scan_isa isa;  // which twins of infc_scan.h run; scalar after open
     infc_added added_all, added_user;
@@ -70,7 +86,7 @@ int infc_tokenizer_open(const uint8_t *section, size_t size, infc_tokenizer *out
 // Lets the tokenizer run wide code: features are the INFC_CPU_* bits that this CPU has. The tokens are the same with any.
 void infc_tok_use_cpu(infc_tokenizer *t, uint32_t features);
 
-// Appends the tokens of text. flags: INFC_TOKENIZE_SPECIAL, INFC_TOKENIZE_BOS; user-defined tokens are always recognised.
+// Appends the tokens of text. flags: INFC_TOKENIZE_SPECIAL, INFC_TOKENIZE_BOS, INFC_TOKENIZE_END; user-defined tokens are always recognised.
 // 0, INFC_ENOMEM, or INFC_EFILE for a damaged table. O(n log n) for any text. About 150 KB of stack; memory only for words of which
 // over 512 bytes hold together, 32 bytes for each of those, until they are merged.
 int infc_tok_encode(const infc_tokenizer *t, const uint8_t *text, size_t size, uint32_t flags, infc_ids *out);

@@ -1,18 +1,26 @@
-"""Speed of every block-quantized format on one thread of this machine: one row of activations from L2 and from memory, 512 rows.
+"""Speed of every weight format on one thread of this machine, each figure beside the limit of the same moment.
 
-    python -m tests.bench_formats [--isa avx512] [--rounds 5] [--formats Q4_1,Q4_K]
+    python -m tests.bench_formats [--isa avx512,avx2] [--rounds 7] [--formats Q4_1,Q4_K] [-k 2048] [-o md|json]
 
-Bytes are those of the r16 layout. The read bandwidth is what ``NAME bench`` measures (the best of its readers), on a buffer as large
-and beside every round of a format; shares are medians of the rounds. Weights are random blocks, repeated; K = 2,048.
+One row of activations, weights read again and again from L2 (half a megabyte) and from memory (a quarter of a gigabyte, eight
+times the third-level cache of the machines so far), and 512 rows. Bytes are those of the r16 layout. The read bandwidth is what
+``NAME bench`` measures, the best of its readers, on a buffer as large; the arithmetic peaks are its peaks too: MACs at the integer peak
+for quantized weights, at the float peak for the others. Weights and buffer lie in huge pages. Limits are measured in every round, bandwidth
+before and after, and shares are medians of the rounds. Weights are random blocks, repeated.
+
+The kernels are those of tests/kernels/harness.c, built once into build/bench_formats; ``--build`` does only that.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
+import json
+import mmap
+import os
 import statistics
 import subprocess
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,97 +31,178 @@ import numpy as np
 from infc.formats import FORMATS
 from infc.weights.repack import repack
 from tests.kernels import reference as ref
-from tests.kernels.build import RUNTIME, Build, c, ffi, finish, start
+from tests.kernels.build import HERE, RUNTIME, Build, c, ffi, finish, start
 from tests.kernels.test_linear import random_activations, random_rows
 
-K, M = 2048, 512
-MEMORY, CACHE = 96 << 20, 1 << 20  # bytes of weights
+M, PANELS = 512, 32  # rows of activations, and panels of weights they meet
+MEMORY, CACHE = 256 << 20, 512 << 10  # bytes of weights
+SLACK = 1 << 16  # kernels prefetch past the end
+FOLDER = RUNTIME.parent / "build" / "bench_formats"
 
-_bandwidth = cffi.FFI()
-_bandwidth.cdef(
+_limits = cffi.FFI()
+_limits.cdef(
     """
 typedef struct { unsigned char *data; size_t size; int threads; int kernel; } infc_bandwidth;
 int infc_bandwidth_open(infc_bandwidth *b, size_t size, int threads);
 double infc_bandwidth_measure(const infc_bandwidth *b, double seconds);
+typedef struct { int threads; int best[2]; } infc_peak;
+int infc_peak_open(infc_peak *p, const char *isa, int threads);
+double infc_peak_measure(const infc_peak *p, int kind, double seconds);
+int streams_alone(void);
+double seconds_of(uintptr_t f, uintptr_t w, int n, int K, uintptr_t x, int M, uintptr_t y, uintptr_t s, int times, int warm);
 """
 )
 
 
-def reader(folder: Path) -> Callable[[], float]:
-    """Bytes per second of one thread over a buffer of MEMORY bytes."""
-    out = folder / "bandwidth.so"
-    sources = [str(RUNTIME / f"infc_{n}.c") for n in ("bandwidth", "together", "output", "error")]
-    subprocess.run(["gcc", "-O2", "-std=gnu11", "-fPIC", "-shared", "-pthread", *sources, "-o", str(out)], check=True)
-    lib = _bandwidth.dlopen(str(out))
-    state = _bandwidth.new("infc_bandwidth *")
-    if lib.infc_bandwidth_open(state, MEMORY, 1) != 0:
-        raise MemoryError("no buffer to read")
-    return lambda: float(lib.infc_bandwidth_measure(state, 0.03))
+def kept(name: str, sources: list[Path], build: Callable[[Path], None]) -> Path:
+    """The library ``name`` of these sources, built unless it was."""
+    digest = hashlib.sha256(b"".join(p.read_bytes() for p in sorted(sources))).hexdigest()[:16]
+    out = FOLDER / f"{name}-{digest}.so"
+    if not out.exists():
+        FOLDER.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=FOLDER) as folder:
+            build(Path(folder) / "new.so")
+            os.replace(Path(folder) / "new.so", out)
+    return out
+
+
+def kernels(isa: str) -> Path:
+    """The kernels of one instruction set, with the flags of its target."""
+
+    def build(out: Path) -> None:
+        os.replace(finish(start(Build(isa, "gcc", "-O3"), out.parent)), out)
+
+    return kept(isa, [HERE / "harness.c", *RUNTIME.rglob("*.h"), RUNTIME.parent / "targets" / f"{isa}.toml"], build)
+
+
+def limits() -> Path:
+    """The readers and the loops that find the machine's limits, and the clock."""
+    sources = [RUNTIME / f"infc_{n}.c" for n in ("bandwidth", "peak", "together", "output", "error", "cpu")]
+    sources.append(Path(__file__).with_suffix(".c"))
+
+    def build(out: Path) -> None:
+        subprocess.run(["gcc", "-O2", "-std=gnu11", "-fPIC", "-shared", "-pthread", f"-I{RUNTIME}", *map(str, sources), "-o", str(out)], check=True)
+
+    return kept("limits", sources, build)
+
+
+class Limits:
+    """Bytes and multiply-accumulates a second of one thread, measured at every call."""
+
+    def __init__(self, isas: list[str]) -> None:
+        self.lib = _limits.dlopen(str(limits()))
+        self.reader = _limits.new("infc_bandwidth *")
+        if self.lib.infc_bandwidth_open(self.reader, MEMORY, 1) != 0:
+            raise MemoryError("no buffer to read")
+        self.peaks = {isa: _limits.new("infc_peak *") for isa in isas}
+        for isa, peak in self.peaks.items():
+            if self.lib.infc_peak_open(peak, isa.encode(), 1) != 0:
+                raise OSError("no thread to measure the arithmetic peaks with")
+
+    def read(self) -> float:
+        return float(self.lib.infc_bandwidth_measure(self.reader, 0.03))
+
+    def multiply(self, isa: str, kind: int) -> float:
+        return float(self.lib.infc_peak_measure(self.peaks[isa], kind, 0.01))
+
+
+def huge(size: int) -> np.ndarray[Any, Any]:
+    """(size) zero bytes in huge pages, where the system has them."""
+    area = mmap.mmap(-1, size + (2 << 20), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    area.madvise(mmap.MADV_HUGEPAGE)
+    bytes_ = np.frombuffer(area, np.uint8)
+    first = -bytes_.ctypes.data % (2 << 20)
+    return bytes_[first : first + size]
 
 
 class Kernel:
-    """One format's functions, with weights and activations in place."""
+    """One format's functions, with weights and activations in place. ``weights`` is overwritten."""
 
-    def __init__(self, lib: Any, name: str, many: str) -> None:
-        self.lib, self.name, self.many = lib, name.lower(), many
-        few = repack(name, random_rows(name, 64, K, seed=1))
+    def __init__(self, isas: dict[str, Any], clock: Any, name: str, k: int, weights: np.ndarray[Any, Any]) -> None:
+        self.isas, self.clock, self.name, self.k, self.weights = isas, clock, name.lower(), k, weights
+        few = repack(name, random_rows(name, 64, k, seed=1))
         self.panel_bytes = few.shape[1]
-        self.weights = np.tile(few, (MEMORY // few.nbytes + 1, 1))
-        self.y = np.zeros((len(self.weights), 16), np.float32)
-        self.scratch = np.zeros(lib.t_scratch_bytes(), np.uint8)
-        a = ref.Activations(random_activations(M, K, seed=2))
-        self.keep = [np.ascontiguousarray(p) for p in (a.q, a.d, a.s, a.ds)]
-        self.tiles = [ref.tiled(p) for p in self.keep]
-        self.row = ffi.new("infc_q8 *", [*(c(p) for p in self.keep), 0])
-        self.rows = ffi.new("infc_q8 *", [*(c(p) for p in self.tiles), 1])
+        times = (MEMORY + SLACK) // few.nbytes
+        weights[: times * few.nbytes].reshape(times, -1)[:] = few.reshape(-1)
+        self.y = np.zeros((MEMORY // self.panel_bytes + PANELS) * 16 + PANELS * M * 16, np.float32)
+        self.scratch = {isa: np.zeros(lib.t_scratch_bytes(), np.uint8) for isa, lib in isas.items()}
+        x = random_activations(M, k, seed=2)
+        self.activation = FORMATS[name].activation
+        if self.activation == "q8":
+            a = ref.Activations(x)
+            self.keep = [np.ascontiguousarray(p) for p in (a.q, a.d, a.s, a.ds)]
+            self.tiles = [ref.tiled(p) for p in self.keep]
+            self.row = ffi.new("infc_q8 *", [*(c(p) for p in self.keep), 0])
+            self.rows = ffi.new("infc_q8 *", [*(c(p) for p in self.tiles), 1])
+        else:
+            self.keep = [x]
+            self.row = self.rows = c(x)
 
-    def one_row(self, size: int) -> float:
-        """Bytes per second over ``size`` bytes of weights, read again and again."""
-        panels = size // self.panel_bytes
-        call = getattr(self.lib, f"t_linear_{self.name}_q8_gemv")
-        times = max(1, (MEMORY // 2) // size)
-        call(c(self.weights), panels, K, self.row, 1, c(self.y), ffi.NULL)
-        began = time.perf_counter()
-        for _ in range(times):
-            call(c(self.weights), panels, K, self.row, 1, c(self.y), ffi.NULL)
-        return times * panels * self.panel_bytes / (time.perf_counter() - began)
+    def _seconds(self, isa: str, how: str, panels: int, x: Any, m: int, times: int, warm: int) -> float:
+        call = ffi.addressof(self.isas[isa], f"t_linear_{self.name}_{self.activation}_{how}")
+        w, x, y, s = (int(ffi.cast("uintptr_t", p)) for p in (c(self.weights), x, c(self.y), c(self.scratch[isa])))
+        return float(self.clock(int(ffi.cast("uintptr_t", call)), w, panels, self.k, x, m, y, s, times, warm))
 
-    def many_rows(self) -> float:
+    def one_row(self, isa: str, size: int, least: int) -> float:
+        """Bytes per second over ``size`` bytes of weights, again and again until ``least`` were read."""
+        panels = max(1, size // self.panel_bytes)
+        times = -(-least // (panels * self.panel_bytes))
+        warm = min(panels, CACHE // self.panel_bytes + 1)
+        return times * panels * self.panel_bytes / self._seconds(isa, "gemv", panels, self.row, 1, times, warm)
+
+    def many_rows(self, isa: str) -> float:
         """Multiply-accumulates per second of M rows."""
-        panels = 32
-        y = np.zeros((panels, M, 16), np.float32)
-        call = getattr(self.lib, f"t_linear_{self.name}_q8_{self.many}")
-        call(c(self.weights), 2, K, self.rows, M, c(y), c(self.scratch))
-        began = time.perf_counter()
-        call(c(self.weights), panels, K, self.rows, M, c(y), c(self.scratch))
-        return panels * 16 * M * K / (time.perf_counter() - began)
+        how = "tiles" if isa == "amx" and self.activation == "q8" else "gemm"
+        return 2 * PANELS * 16 * M * self.k / self._seconds(isa, how, PANELS, self.rows, M, 2, 2)
+
+
+def measure(kernel: Kernel, limit: Limits, rounds: int) -> dict[str, dict[str, float]]:
+    """By instruction set: GB/s from L2 and memory, GMAC/s of many rows, the limits and the shares; medians of ``rounds``."""
+    runs: dict[str, list[dict[str, float]]] = {isa: [] for isa in kernel.isas}
+    for _ in range(rounds):
+        for isa, all in runs.items():
+            before = limit.read()
+            one = {"l2": kernel.one_row(isa, CACHE, 32 << 20), "memory": kernel.one_row(isa, MEMORY, MEMORY)}
+            one |= {"read": (before + limit.read()) / 2, "many": kernel.many_rows(isa)}
+            one["peak"] = limit.multiply(isa, 0 if kernel.activation == "q8" else 1)
+            one |= {"memory_pct": 1e11 * one["memory"] / one["read"], "many_pct": 1e11 * one["many"] / one["peak"]}
+            all.append(one)
+    return {isa: {key: 1e-9 * statistics.median(r[key] for r in all) for key in all[0]} for isa, all in runs.items()}
 
 
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--isa", default="avx512", choices=("avx2", "avx512", "amx"))
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--formats", default=",".join(f.name for f in FORMATS.values() if f.activation == "q8"))
+    parser.add_argument("--isa", default="avx512", help="avx2, avx512 or amx, or several with commas between (default: avx512)")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--formats", default=",".join(FORMATS))
+    parser.add_argument("-k", type=int, default=2048, help="width, a multiple of 256 (default: 2048)")
+    parser.add_argument("-o", choices=("md", "json"), default="md")
+    parser.add_argument("--build", action="store_true", help="build the kernels and end")
     asked = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        lib = ffi.dlopen(str(finish(start(Build(asked.isa, "gcc", "-O3"), Path(folder)))))
-        bandwidth = reader(Path(folder))
-        many = "gemm"
-        if asked.isa == "amx":
-            many = "tiles"
-            if not lib.t_tiles():
-                raise SystemExit("this machine has no AMX tiles")
-        print("| format | bits a weight, r16 | L2, GB/s | memory, GB/s | % of read bandwidth | 512 rows, GMAC/s |")
-        print("|---|---|---|---|---|---|")
-        for name in asked.formats.split(","):
-            k = Kernel(lib, name, many)
-            rounds = [(k.one_row(CACHE), k.one_row(MEMORY), bandwidth(), k.many_rows()) for _ in range(asked.rounds)]
-            cache, memory, _, macs = (statistics.median(r[i] for r in rounds) * 1e-9 for i in range(4))
-            share = statistics.median(r[1] / r[2] for r in rounds)
-            f = FORMATS[name]
-            bits = f.r16_bytes / 2 / f.block_size
-            print(f"| {name} | {bits:.4g} | {cache:.1f} | {memory:.1f} | {100 * share:.0f} | {macs:.0f} |", flush=True)
+    isas, names = asked.isa.split(","), asked.formats.split(",")
+    if asked.rounds < 1 or asked.k < 256 or asked.k % 256 or set(names) - set(FORMATS) or set(isas) - {"avx2", "avx512", "amx"}:
+        parser.error("rounds from 1, a width that is a multiple of 256, isas avx2, avx512, amx, and formats " + ", ".join(FORMATS))
+    libraries = {isa: ffi.dlopen(str(kernels(isa))) for isa in isas}
+    limit = Limits(isas)
+    for library in libraries.values():
+        library.t_streams_alone(limit.lib.streams_alone())
+    if asked.build:
+        return
+    if "amx" in isas and not libraries["amx"].t_tiles():
+        raise SystemExit("this machine has no AMX tiles")
+    weights = huge(MEMORY + SLACK)
+    if asked.o == "md":
+        print("| format | bits a weight, r16 | target | L2, GB/s | memory, GB/s | % of read bandwidth | 512 rows, GMAC/s | % of peak |")
+        print("|---|---|---|---|---|---|---|---|")
+    for name in names:
+        for isa, r in measure(Kernel(libraries, limit.lib.seconds_of, name, asked.k, weights), limit, asked.rounds).items():
+            bits = FORMATS[name].r16_bytes / 2 / FORMATS[name].block_size
+            if asked.o == "json":
+                print(json.dumps({"format": name, "bits": bits, "isa": isa} | r), flush=True)
+                continue
+            figures = f"{r['l2']:.1f} | {r['memory']:.1f} | {r['memory_pct']:.0f} | {r['many']:.0f} | {r['many_pct']:.0f}"
+            print(f"| {name} | {bits:.4g} | {isa} | {figures} |", flush=True)
 
 
 if __name__ == "__main__":

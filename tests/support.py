@@ -45,11 +45,12 @@ def _table(header: tuple[str, ...], rows: Iterator[tuple[str, ...]]) -> Iterator
 def _families() -> Iterator[tuple[str, ...]]:
     folders: dict[str, list[str]] = {}
     for name, family in FOLDERS.items():
-        folders.setdefault(family.arch, []).append(name)
+        mixtral = family.arch == "llama" and family.experts
+        folders.setdefault("mixtral" if mixtral else family.arch, []).append(name)
     marks = ["end to end"] * len(load_targets())
     for name in FAMILIES:
         yield (f"`{name}`", ", ".join(f"`{f}`" for f in folders.get(name, ())) or "no", *marks, _cover(name))
-    yield ("`llama` with experts", "no", *marks, _cover("mixtral"))
+    yield ("`llama` with experts", ", ".join(f"`{f}`" for f in folders["mixtral"]), *marks, _cover("mixtral"))
 
 
 def _formats() -> Iterator[tuple[str, ...]]:

@@ -21,7 +21,7 @@ from infc.errors import InputError
 
 Prompt = str | Sequence[int]
 Messages = Sequence[Mapping[str, str]]
-_SPECIAL, _BOS = 1, 2  # INFC_TOKENIZE_*
+_SPECIAL, _BOS, _END = 1, 2, 4  # INFC_TOKENIZE_*
 
 
 @dataclass(frozen=True)
@@ -85,10 +85,11 @@ class Model:
 
     # ---- tokens ----------------------------------------------------------------------------------------------------------
 
-    def tokenize(self, text: str, *, special: bool = True, bos: bool = True) -> list[int]:
-        """Token ids. ``special``: read special tokens' names in the text; ``bos``: begin as the model wants a text to begin."""
+    def tokenize(self, text: str, *, special: bool = True, bos: bool = True, end: bool = False) -> list[int]:
+        """Token ids. ``special``: read special tokens' names in the text; ``bos``, ``end``: begin and end as the model wants a
+        whole text to (few have an end: BERT's [SEP], T5's </s>)."""
         h, data = self._handle, _encode(text)
-        flags = (_SPECIAL if special else 0) | (_BOS if bos else 0)
+        flags = (_SPECIAL if special else 0) | (_BOS if bos else 0) | (_END if end else 0)
 
         def call(ids: Any, cap: int) -> int:
             with h.use() as model:
@@ -117,6 +118,12 @@ class Model:
             if n <= cap:
                 return bytes(h.ffi.buffer(out, n)).decode("utf-8", "replace")
             cap = n
+
+    def chat_date(self, date: str | None) -> None:
+        """The date that the chat template writes, YYYY-MM-DD; None, and at first: that of the day."""
+        h = self._handle
+        with h.use() as model:
+            h.check(h.lib.infc_chat_date(model, date.encode() if date is not None else h.ffi.NULL))
 
     def chat_tokens(self, messages: Messages, *, add_generation_prompt: bool = True) -> list[int]:
         """A conversation in the model's own template. ``messages``: {"role": "system" | "user" | "assistant", "content": text}."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,7 +47,7 @@ class _Findings:
 
     def __exit__(self, kind: object, e: BaseException | None, tb: object) -> bool:
         if isinstance(e, InputError) and _is_unsupported(e):
-            if str(e) not in self.sentences:
+            if not any(s.startswith(f"error[{e.code}]") for s in self.sentences):  # two stages may refuse one thing
                 self.sentences.append(str(e))
             return True
         return False
@@ -160,8 +159,10 @@ def _plan(facts: Facts, path: Path, model: ModelFile, config: ModelConfig, optio
         given = given | {"kv_tokens": ctx * batch}
     reporter = Silent()
     driver = Driver(path, CompileOptions.create(**given, stop_after="plan"), reporter)
+    before = len(model.notes)
     model = driver.quantized(model)
     if options.quantize is not None:
+        facts["notes"] += model.notes[before:]
         _describe_tensors(facts, [(t.name, t.type, t.ne, t.nbytes) for t in model.tensors.values()])
     plan = driver.plan(driver.graphs(model, config)[-1][1])
     threads = len(os.sched_getaffinity(0))
@@ -180,6 +181,11 @@ def _kernels(plan: Plan, t: TargetPlan) -> list[Facts]:
     phases = [*t.prologue, *(p for kind in t.kinds for p in kind.phases), *t.epilogue]
     for phase in phases:
         for lin in phase.linears:
+            if phase.kind == "embed":  # rows are looked up, not multiplied
+                rows[lin.role, lin.weight_type, lin.n, lin.k] = {
+                    "role": lin.role, "type": lin.weight_type, "n": lin.n, "k": lin.k, "kernels": [],
+                }  # fmt: skip
+                continue
             key = (lin.role, lin.weight_type, lin.n, lin.k)
             rows.setdefault(
                 key,
@@ -188,57 +194,12 @@ def _kernels(plan: Plan, t: TargetPlan) -> list[Facts]:
     return list(rows.values())
 
 
-# ---- printing -----------------------------------------------------------------------------------------------------------------
-
-
-def _visible(text: object) -> str:
-    """A model's string as one harmless line."""
-    return "".join(c if c.isprintable() else "?" for c in str(text))[:100]
-
-
-def show(facts: Facts) -> None:
-    """Tables on stdout, drawn by rich."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    console = Console()
-
-    def table(title: str, columns: tuple[str, ...], rows: Sequence[tuple[object, ...]], left: int = 1) -> None:
-        t = Table()
-        for i, name in enumerate(columns):
-            t.add_column(name, justify="left" if i < left else "right", overflow="fold")
-        for row in rows:
-            t.add_row(*(Text(_visible(cell)) for cell in row))
-        console.print(Text(title, style="bold"))  # a title of the table would be folded to its width
-        console.print(t)
-
-    what = "supported" if facts["supported"] else "NOT supported"
-    console.print(Text(f"{_visible(facts['file'])}: {_visible(facts['architecture'])}, {facts['parameters']:,} parameters, {what}"))
-    for sentence in facts["unsupported"]:
-        console.print(Text(f"  {_visible(sentence) if len(sentence) < 100 else sentence}", style="red"))
-    for note in facts.get("notes", []):
-        console.print(Text(f"  note: {_visible(note)}", style="yellow"))
-    settings = [*facts["hyperparameters"].items(), *(("tokenizer " + k, v) for k, v in facts.get("tokenizer", {}).items())]
-    table("settings", ("", "value"), settings, left=2)
-    formats = [(f["type"], f["tensors"], f"{f['bytes']:,}", "yes" if f["supported"] else "no") for f in facts["formats"]]
-    table("formats", ("type", "tensors", "bytes", "supported"), formats)
-    if "memory" in facts:
-        m = facts["memory"]
-        title = f"memory for {m['sequences']} x {m['context']} positions, {m['threads']} threads"
-        table(title, ("part", "bytes"), [(k, f"{v:,}") for k, v in m["bytes"].items()])
-    for t in facts.get("targets", []):
-        lacks = f" (this CPU lacks {', '.join(t['missing_here'])})" if t["missing_here"] else ""
-        rows = [(k["role"], k["type"], f"{k['n']} x {k['k']}", " ".join(dict.fromkeys(k["kernels"]))) for k in t["kernels"]]
-        table(f"target {t['target']}{lacks}", ("role", "type", "shape", "kernels for 1, few, many rows"), rows, left=4)
-    rows = [(t["name"], t["type"], " x ".join(map(str, t["shape"])), f"{t['bytes']:,}") for t in facts["tensors"]]
-    table("tensors", ("name", "type", "shape", "bytes"), rows, left=2)
-
-
 def run(path: Path, batch: int, as_json: bool, given: Facts) -> None:
     """The command."""
     facts = inspect(path, batch, given)
     if as_json:
         print(json.dumps(facts, indent=1))
     else:
+        from infc.cli.inspect_tables import show
+
         show(facts)

@@ -18,9 +18,14 @@ import click
 from infc import __version__
 from infc.errors import InfcError
 from infc.limits import Limits
-from infc.options import QUANTIZERS, STAGES, TARGETS
+from infc.options import QUANTIZE_MIXES, QUANTIZERS, STAGES, TARGETS
 
 Command = Callable[..., None]
+_QUANTIZE = (
+    f"make matrices of F32, F16 or BF16 blocks: {', '.join(QUANTIZERS)}, or a mix as llama.cpp's: {', '.join(QUANTIZE_MIXES)}. The head "
+    "(a tied embedding is one) becomes Q6_K, with q8_0 and mxfp4 Q8_0; norms, biases and routers stay; rows that no block divides get "
+    "a type of blocks of 32, or stay"
+)
 
 
 def _limit_options(command: Command) -> Command:
@@ -40,8 +45,8 @@ def _plan_options(command: Command) -> Command:
         click.option("--max-seqs", type=int, metavar="N", default=64, show_default=True, help="sequences open at once"),
         click.option("--max-rows", type=int, metavar="N", default=512, show_default=True, help="rows of one forward chunk"),
         click.option("--kv-tokens", type=int, metavar="N", help="positions of all sequences together (4 times --ctx)"),
-        click.option("--quantize", metavar="TYPE", help=f"make matrices of F32, F16 or BF16 blocks: {', '.join(QUANTIZERS)}"),
-        click.option("--quantize-embedding", metavar="TYPE", help="another type for the embedding and the head"),
+        click.option("--quantize", metavar="TYPE", help=_QUANTIZE),
+        click.option("--quantize-embedding", metavar="TYPE", help="the type of the embedding and the head"),
         click.option("--name", metavar="NAME", help="name of the artifact (from the file's)"),
     )):  # fmt: skip
         command = option(command)
@@ -68,6 +73,7 @@ def infc() -> None:
 @click.option("--no-pgo", is_flag=True, help="leave out profile-guided optimisation")
 @click.option("--no-lto", is_flag=True, help="leave out link-time optimisation")
 @click.option("--cc", metavar="CC", help="the C compiler ($CC, gcc, clang)")
+@click.option("--date", metavar="YYYY-MM-DD", help="the date that the chat template writes, every day (else that of the day)")
 @click.option("--stop-after", metavar="{" + ",".join(STAGES) + "}", help="stop after a stage and write what it made")
 @click.option("--dump", is_flag=True, help="also write every stage's dump and plan.txt")
 @click.option("-j", "--jobs", type=int, default=2, show_default=True, metavar="N", help="C compilers at a time")
@@ -98,7 +104,11 @@ def compile_command(model: Path, no_pgo: bool, no_lto: bool, no_cache: bool, **g
 @_plan_options
 @_limit_options
 def inspect(model: Path, batch: int, as_json: bool | None, **given: Any) -> None:
-    """Show what MODEL is, what it would take on every target, and what of it is not supported."""
+    """Show what MODEL is, what it would take on every target, and what of it is not supported.
+
+    MODEL is what compile takes. One that is not supported is shown all the same (status 0; JSON says "supported": false); one that is
+    malformed is an error.
+    """
     from infc.cli import inspect as command
 
     command.run(model, batch, not sys.stdout.isatty() if as_json is None else as_json, _options(given))

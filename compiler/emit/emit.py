@@ -40,8 +40,13 @@ def _copy_tree(folder: Traversable, out: Path) -> list[str]:
 
 
 def _role(path: str) -> str:
-    """Files of the standalone executable only carry a marker in their first line."""
-    return "main" if path in MAIN_SOURCES else "runtime"
+    """A source's role in the recipe."""
+    return "main" if path in MAIN_SOURCES else "tokenizer" if path in TOKENIZER_SOURCES else "runtime"
+
+
+TOKENIZER_SOURCES = frozenset(
+    ("infc_tokenizer.c", "infc_merge.c", "infc_pieces.c", "infc_pretok.c", "infc_scan.c", "infc_unigram.c", "infc_wordpiece.c")
+)
 
 
 MAIN_SOURCES = frozenset(

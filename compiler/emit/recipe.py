@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 
 @dataclass(frozen=True)
 class Source:
-    """One C file under src/. ``flags`` are its own; ``role``: "runtime", "program", "forward", or "main" (executable only)."""
+    """One C file under src/. ``flags`` are its own; ``role``: "runtime", "tokenizer", "program", "forward", or "main" (executable only)."""
 
     path: str
     flags: tuple[str, ...]

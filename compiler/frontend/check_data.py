@@ -5,6 +5,8 @@ A float is not finite when its exponent bits are all set, so the largest exponen
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from infc.errors import InputError
@@ -30,33 +32,39 @@ def check(model: ModelFile, warnings: list[str]) -> None:
     A tensor whose every scale is subnormal or zero gets a warning (G66).
     """
     for t in model.tensors.values():
-        check_values(t, model.data(t.name), warnings)
+        check_values(t, model.pieces(t.name), warnings)
     for factors in (t for t in model.tensors.values() if t.name in _FACTORS):
         if float(model.data(factors.name).view("<f4").min()) <= 0:
             raise InputError("G34", "a RoPE factor that is not positive", f"tensor {factors.name}: offset {factors.offset}")
 
 
-def check_values(t: TensorInfo, data: Bytes, warnings: list[str]) -> None:
-    """The same for one tensor."""
-    if t.type in _FLOATS:
-        _check_floats(t, data)
-    elif t.type == "MXFP4":
-        _check_powers(t, data)
-    else:
-        _check_scales(t, data, warnings)
+def check_values(t: TensorInfo, pieces: Iterable[Bytes], warnings: list[str]) -> None:
+    """The same for one tensor, whose bytes are ``pieces`` one behind the other."""
+    at, largest = 0, None
+    for data in pieces:
+        if t.type in _FLOATS:
+            _check_floats(t, data, at)
+        elif t.type == "MXFP4":
+            _check_powers(t, data, at)
+        else:
+            largest = max(largest or 0, _check_scales(t, data, at))
+        at += len(data)
+    if largest == 0:
+        warnings.append(f"warning[G66]: every scale of tensor {t.name} is zero or subnormal")
 
 
-def _check_floats(t: TensorInfo, data: Bytes) -> None:
+def _check_floats(t: TensorInfo, data: Bytes, at: int) -> None:
     mask, size = _FLOATS[t.type]
     words = data.view(f"<u{size}")
     step = _CHUNK // size
     for i in range(0, len(words), step):
         exponents = words[i : i + step] & words.dtype.type(mask)
         if int(exponents.max()) == mask:
-            _fail("G64", "a weight that is NaN or infinite", t, (i + int(exponents.argmax())) * size)
+            _fail("G64", "a weight that is NaN or infinite", t, at + (i + int(exponents.argmax())) * size)
 
 
-def _check_scales(t: TensorInfo, data: Bytes, warnings: list[str]) -> None:
+def _check_scales(t: TensorInfo, data: Bytes, at: int) -> int:
+    """The largest exponent bits of a scale."""
     size = format_of(t.type).raw_bytes
     words = data.view("<u2").reshape(-1, size // 2)
     step = _CHUNK // size
@@ -70,18 +78,17 @@ def _check_scales(t: TensorInfo, data: Bytes, warnings: list[str]) -> None:
                     "G63",
                     "a scale that is NaN or infinite",
                     t,
-                    (i + int(exponents.argmax())) * size + column,
+                    at + (i + int(exponents.argmax())) * size + column,
                 )
             largest = max(largest, top)
-    if largest == 0:
-        warnings.append(f"warning[G66]: every scale of tensor {t.name} is zero or subnormal")
+    return largest
 
 
-def _check_powers(t: TensorInfo, data: Bytes) -> None:
+def _check_powers(t: TensorInfo, data: Bytes, at: int) -> None:
     size = format_of(t.type).raw_bytes
     powers = data.reshape(-1, size)[:, 0]
     if len(powers) and int(powers.max()) > _MXFP4_MOST:
-        _fail("G63", "a scale that is NaN or makes weights infinite", t, int(powers.argmax()) * size)
+        _fail("G63", "a scale that is NaN or makes weights infinite", t, at + int(powers.argmax()) * size)
 
 
 def _fail(code: str, what: str, t: TensorInfo, at: int) -> None:

@@ -50,7 +50,7 @@ def _check_one(model: ModelFile, rule: Rule) -> None:
             raise InputError("G59", "a tensor is missing", f"tensor {rule.name}")
         return
     where = f"tensor {rule.name}: offset {t.offset}"
-    if t.ne != rule.ne:
+    if t.ne != rule.ne and not (len(rule.ne) == 1 and t.ne == (*rule.ne, 1)):  # some converters write a vector as a matrix of one row
         hint = " (transposed)" if t.ne == rule.ne[::-1] else ""
         raise InputError("G59", f"shape {t.ne}, expected {rule.ne}{hint}", where)
     if t.type not in rule.types:

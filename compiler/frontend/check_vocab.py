@@ -28,7 +28,7 @@ def check(model: ModelFile, arch: str, limits: Limits, warnings: list[str]) -> N
         _check_bytes(keys, tokens, warnings)
     if kind in ("gpt2", "gemma4"):
         _check_merges(keys, tokens)
-    elif kind == "llama" and not keys.has(_P + "scores"):
+    elif kind in ("llama", "t5") and not keys.has(_P + "scores"):
         raise InputError("G68", "the tokenizer needs scores and has none", f"key {_P}scores")
     _check_special(keys, len(tokens), kind, pre)
     if keys.has("tokenizer.chat_template"):
@@ -51,6 +51,8 @@ def _check_kind(keys: Keys) -> tuple[str, str]:
     pre = keys.string(_P + "pre", "")
     if kind != "gpt2":  # the others cut text in one way
         return kind, pre
+    if pre in patterns.AS_GEMMA4:
+        return "gemma4", pre
     if pre not in patterns.PRETOKENIZERS:
         what = f"pre-tokenizer {pre[:40]!r} is not supported" if pre else "no pre-tokenizer is named"
         raise InputError("G76", f"{what} (supported: {patterns.known()})", f"key {_P}pre")

@@ -21,6 +21,7 @@ import numpy as np
 from gguf.constants import GGML_QUANT_SIZES
 
 from infc.errors import InputError
+from infc.formats import FORMATS
 from infc.frontend.mapped import MappedFile
 from infc.frontend.model_file import Array, Bytes, MappedModel, ModelFile, TensorInfo, Value
 from infc.limits import DEFAULT, Limits
@@ -238,7 +239,7 @@ class _Parser:
         at = self.pos
         kind = self.number("I", "G09", name)
         if kind not in _TENSOR_TYPES:
-            self.fail("G54", f"unknown or removed tensor type {kind}", name, at)
+            self.fail("G54", f"unknown or removed tensor type {kind} (supported: {', '.join(FORMATS)})", name, at)
         type_name, block, block_bytes = _TENSOR_TYPES[kind]
         if ne[0] % block:
             self.fail("G55", f"rows of {ne[0]} elements: {type_name} needs a multiple of {block}", name, at)

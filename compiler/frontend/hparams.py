@@ -54,7 +54,7 @@ def config(model: ModelFile, limits: Limits, warnings: list[str]) -> ModelConfig
     keys = Keys(model, arch)
     kind = keys.string("general.type", "model")
     if kind != "model":
-        raise InputError("G25", f"the file holds a {kind!r}, not a model", "key general.type")
+        raise InputError("G25", f"the file is of type {kind[:40]!r}, which is not supported (model is)", "key general.type")
     result = family.config(keys, limits)
     _check_unused(keys, warnings)
     return result

@@ -13,6 +13,8 @@ import numpy as np
 from infc.errors import InputError
 from infc.frontend.model_file import Bytes
 
+_POINTER = b"version https://git-lfs"  # what a clone without LFS has in place of large files
+
 
 class MappedFile:
     """The bytes of ``path``; ``map`` and ``size`` are what the readers work on. The caller closes it."""
@@ -25,6 +27,8 @@ class MappedFile:
             self._before = _check(self._fd, path, least, kind)
             self.size = self._before.st_size
             self.map = mmap.mmap(self._fd, self.size, access=mmap.ACCESS_READ)
+            if self.map[: len(_POINTER)] == _POINTER:
+                raise InputError("G11", "a pointer of Git LFS, not the file itself: git lfs pull gets that", path.name)
         except BaseException:
             os.close(self._fd)
             raise

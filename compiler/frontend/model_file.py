@@ -6,6 +6,8 @@ Each kind of input has a reader that fills it: one GGUF file (``gguf``), one in 
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -31,6 +33,11 @@ class TensorInfo:
     offset: int
     nbytes: int
 
+    @property
+    def matrices(self) -> int:
+        """How many matrices (or vectors) lie one behind the other: the experts of a mixture, else 1."""
+        return math.prod(self.ne[2:])
+
 
 class ModelFile:
     """What every input is to the stages behind. ``kv_types`` spells types as u32, f32, str, or [i32] for an array.
@@ -48,6 +55,13 @@ class ModelFile:
     def data(self, name: str) -> Bytes:
         """The tensor's bytes: uint8 (nbytes,), not to be written to. Raises InputError G61 if its file changed."""
         raise NotImplementedError
+
+    def pieces(self, name: str) -> Iterator[Bytes]:
+        """The same bytes a matrix at a time: one piece an expert where the tensor holds several, otherwise all of it.
+
+        An input that has to make a tensor makes one piece when it is asked for, so that no stage holds more than that.
+        """
+        yield from self.data(name).reshape(self.tensors[name].matrices, -1)
 
     def check_unchanged(self) -> None:
         """Raise InputError G61 if a file was written to since it was opened. Call it again after the last read."""

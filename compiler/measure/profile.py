@@ -79,7 +79,7 @@ def probed_library(artifact: Artifact, cc: str | None, jobs: int = 2) -> Iterato
             (work / name).mkdir()
         os.symlink((artifact.path / "src").resolve(), work / "out" / "src")
         builder = Builder(library_only, work, cc_module.find(cc, work / "tmp"), jobs)
-        builder.compile_all((_DEFINE,))
+        builder.compile_all(lambda source: (_DEFINE,))
         yield builder.link_library("../probed.so", ())
 
 

@@ -5,7 +5,8 @@ A template is reduced to a table: ``glue[before][after]`` is what stands between
 default system prompts, system text folded into the first user turn, and every plain role prefix and suffix. The table is read
 off renderings of short conversations with marker words for contents, and then must predict, character for character,
 renderings it was not made from. A transition that the template refuses, or that the table cannot predict, is left out, and the
-program refuses such a conversation; if a transition that every chat needs is among them, the template cannot be reduced.
+program refuses such a conversation; if a transition that every chat needs is among them, the template cannot be reduced. A date is a
+mark in the text, which the program fills with the day it is.
 
 Words that a template looks for in contents become rules of a role: ``</think>`` cuts what a model thought from an earlier answer,
 where the template does that; a content with another such word is refused, not rendered wrongly.
@@ -20,9 +21,10 @@ from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any
 
+from infc import dates
 from infc.errors import InputError
 from infc.limits import Limits
-from infc.tokenizer.chat_render import DATE, TODAY, Conversation, Refused, render_all
+from infc.tokenizer.chat_render import DATE, MARKS, Conversation, Refused, render_all
 
 ROLES = ("system", "user", "assistant")
 START, END, GENERATE = "start", "end", "generate"
@@ -32,7 +34,7 @@ STRIP_LEFT, STRIP_RIGHT, NOT_EMPTY, STRIP_NEWLINES = 1, 2, 4, 8
 REFUSE = 16  # of a rule: a content with the word; without it, the content begins after the word's last occurrence
 
 MAGIC = b"INFCCHT1"
-_VERSION = 2
+_VERSION = 3
 _ABSENT = 0xFFFFFFFF
 _KEY = "tokenizer.chat_template"
 
@@ -50,6 +52,7 @@ _OPTIONAL = (
 )  # fmt: skip
 _MAX_LITERALS = 256
 _MAX_RULES = 24
+_DAYS = ("1999-12-03", "2032-02-29")  # the marks must stand for these
 _PAD_LEFT, _PAD_RIGHT = "\n \n", "\n "
 
 Transition = tuple[str, str]
@@ -75,7 +78,8 @@ class ChatReduction:
         return not self.reason
 
     def render(self, c: Conversation) -> str | None:
-        """What the table says; None for a conversation it does not cover. ``infc_chat.c`` does the same on bytes."""
+        """What the table says, dates as marks (``dates.fill``); None for a conversation it does not cover. ``infc_chat.c`` does the same
+        on bytes."""
         out = []
         before = START
         for role, content in c.messages:
@@ -101,7 +105,7 @@ class ChatReduction:
 
     def encode(self) -> bytes:
         """The CHAT section: ``magic[8] | u32 version | u32 size | u32 strip[3] | u32 n_rules | (u32 offset, u32 size)[4][5] |
-        (u32 role, u32 flags, u32 offset, u32 size)[n_rules] | text``.
+        (u32 role, u32 flags, u32 offset, u32 size)[n_rules] | text``. A date in the text is its format between two bytes 0xFF.
 
         Rows are BEFORE, columns AFTER; an absent transition has offset 2^32 - 1. Rules that cut come first. Empty if there is no
         reduction.
@@ -112,7 +116,7 @@ class ChatReduction:
         cells = b""
         base = 8 + 6 * 4 + 8 * len(BEFORE) * len(AFTER) + 16 * len(self.rules)
         for cell in product(BEFORE, AFTER):
-            piece = self.glue[cell].encode("utf-8") if cell in self.glue else b""
+            piece = dates.encoded(self.glue[cell]) if cell in self.glue else b""
             cells += struct.pack("<II", base + len(text) if cell in self.glue else _ABSENT, len(piece))
             text += piece
         for (role, word), rule in sorted(self.rules.items(), key=lambda item: item[1] & REFUSE):
@@ -124,13 +128,17 @@ class ChatReduction:
 
 
 def reduce_chat(
-    kv: Mapping[str, Any], bos_text: str | None = None, eos_text: str | None = None, limits: Limits | None = None, date: str = DATE
+    kv: Mapping[str, Any],
+    bos_text: str | None = None,
+    eos_text: str | None = None,
+    limits: Limits | None = None,
+    date: str | None = None,
 ) -> ChatReduction:
     """The reduction of the file's chat template; one with a ``reason`` if there is no template or it has no reduction.
 
     ``bos_text``, ``eos_text``: what ``bos_token`` and ``eos_token`` stand for, by default the texts of the file's tokens. ``date``
-    (YYYY-MM-DD): what a template that must write today's date writes; a compiled program is the same every day. The note says so.
-    Takes bounded time and memory whatever the template does. InputError G87 if the template is larger than the limit.
+    (YYYY-MM-DD): what a template that writes the date writes every day; None: the day it is, and DATE where that cannot be. The note says
+    which. Takes bounded time and memory whatever the template does. InputError G87 if the template is larger than the limit.
     """
     template = kv.get(_KEY)
     limits = limits or Limits()
@@ -142,15 +150,34 @@ def reduce_chat(
         "bos_token": _token_text(kv, "bos") if bos_text is None else bos_text,
         "eos_token": _token_text(kv, "eos") if eos_text is None else eos_text,
     }
+    asked = [name for name in ("strftime_now", "date_string") if name in template]
+    if not asked:
+        return _reduced(template, names, DATE)
+    if date is None:
+        found = _with_marks(template, names)
+        if found and not any(map(dates.formats, found.glue.values())):
+            return found  # asks, and writes none
+        if found:
+            return replace(found, note="the chat template writes the date: the program takes that of the day (or of its --date)")
+    fixed = str(dates.parse_date(date or DATE))
+    found = _reduced(template, names, fixed)
+    return replace(found, note=f"the chat template writes the date: the program always writes {fixed}" if found else "")
+
+
+def _names(template: str, names: Mapping[str, str], date: str) -> dict[str, str]:
+    """The variables of a template, with Llama's ``date_string`` if it looks for that."""
+    if "date_string" not in template:
+        return dict(names)
+    form = dates.DATE_STRING
+    said = f"{dates.OPEN}{form}{dates.CLOSE}" if date == MARKS else dates.format_day(form, dates.parse_date(date))
+    return {**names, "date_string": said}
+
+
+def _reduced(template: str, names: Mapping[str, str], date: str) -> ChatReduction:
+    """The reduction with the date of ``render_all``."""
     literals = _literals(template)
     conversations = [*_short(), *_long(literals)]
-    renders = render_all(template, names, conversations)
-    note = ""
-    if (isinstance(renders, list) and any(isinstance(r, Refused) and r.reason == TODAY for r in renders)) or (
-        isinstance(renders, Refused) and renders.reason == TODAY
-    ):
-        renders = render_all(template, names, conversations, date)
-        note = f"the chat template writes today's date: the program always writes {date}"
+    renders = render_all(template, _names(template, names, date), conversations, date)
     if isinstance(renders, Refused):
         return ChatReduction(reason=f"the chat template cannot be reduced: {renders.reason}")
     found = _reduce(dict(zip(conversations, renders, strict=True)), literals)
@@ -158,7 +185,28 @@ def reduce_chat(
         return ChatReduction(reason=f"the chat template cannot be reduced: {found.reason}")
     if any("\ud800" <= c <= "\udfff" for text in found.glue.values() for c in text):
         return ChatReduction(reason="the chat template cannot be reduced: it writes text that is not Unicode")
-    return replace(found, note=note)
+    return found
+
+
+def _with_marks(template: str, names: Mapping[str, str]) -> ChatReduction:
+    """The reduction with marks for dates, if the template does nothing with a date but write it, in a format that the program has."""
+    if any(c in template for c in dates.OPEN + dates.CLOSE):
+        return ChatReduction(reason="it writes private characters")
+    found = _reduced(template, names, MARKS)
+    if not found:
+        return found
+    if not all(map(dates.is_format, [f for text in found.glue.values() for f in dates.formats(text)])):
+        return ChatReduction(reason="it writes a date in a format of its own")
+    conversations = _short()
+    for day in _DAYS:
+        renders = render_all(template, _names(template, names, day), conversations, day)
+        if isinstance(renders, Refused):
+            return ChatReduction(reason=renders.reason)
+        for c, text in zip(conversations, renders, strict=True):
+            said = found.render(c)
+            if said is not None and dates.fill(said, dates.parse_date(day)) != text:
+                return ChatReduction(reason="it does more with a date than write it")
+    return found
 
 
 def _token_text(kv: Mapping[str, Any], name: str) -> str:

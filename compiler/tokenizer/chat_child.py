@@ -2,9 +2,8 @@
 
 Started by ``chat_render.py`` with the request as JSON on stdin; the answer is JSON on stdout. The first thing it does is to
 give up memory, processor time, files and children: jinja2's sandbox stops attribute escapes, but not a large product.
-The environment is the one HF ``transformers`` renders templates in, without ``strftime_now`` at first: today's date has no place in
-a compiled program, and templates that look whether it is there have a fixed date for when it is not. For those that do not look,
-``strftime_now`` says the date of the request.
+The environment is the one HF ``transformers`` renders templates in. ``strftime_now`` says the date of the request, or, for
+"marks", what format it was asked for between two private characters (``dates.py``).
 """
 
 from __future__ import annotations
@@ -59,7 +58,9 @@ def _environment(date: str) -> Any:
     environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[Generation, "jinja2.ext.loopcontrols"])
     environment.filters["tojson"] = tojson
     environment.globals["raise_exception"] = raise_exception
-    if date:
+    if date == "marks":
+        environment.globals["strftime_now"] = lambda form: f"\ue000{form}\ue001"
+    else:
         environment.globals["strftime_now"] = datetime.datetime.fromisoformat(date).strftime
     return environment
 

@@ -8,16 +8,19 @@ from typing import Any
 import numpy as np
 
 from infc.errors import InputError
-from infc.tokenizer import bpe, spm, words
+from infc.tokenizer import bpe, spm, unigram, wordpiece, words
 from infc.tokenizer.added import automaton
-from infc.tokenizer.patterns import Pretokenizer, pretokenizer
+from infc.tokenizer.patterns import AS_GEMMA4, Pretokenizer, pretokenizer
 from infc.tokenizer.pretokenizers import compile_splits
 from infc.tokenizer.section import (
     FLAG_ADD_BOS,
+    FLAG_ADD_SEP,
     FLAG_IGNORE_MERGES,
     FLAG_SPACE_PREFIX,
     KIND_BPE,
     KIND_SPM,
+    KIND_UNIGRAM,
+    KIND_WORDPIECE,
     NONE,
     TOKEN_EOG,
     TOKEN_RSTRIP,
@@ -27,7 +30,7 @@ from infc.tokenizer.section import (
 )
 from infc.tokenizer.vocabulary import NORMAL, PREFIX, Vocabulary, read_vocabulary
 
-MODELS = ("gpt2", "llama", "gemma4")  # values of tokenizer.ggml.model that are supported
+MODELS = ("gpt2", "llama", "gemma4", "bert", "t5")  # values of tokenizer.ggml.model that are supported
 _MOST_SHORT_WORDS = 14336  # of 16 bytes and a half: tables of 49,152 tokens stay below 2 MiB
 
 Tables = dict[str, np.ndarray | bytes]
@@ -41,12 +44,19 @@ def compile_tokenizer(kv: Mapping[str, Any], vocab_size: int) -> bytes:
     model = kv.get(PREFIX + "model")
     if model not in MODELS:
         raise InputError("G76", f"tokenizer model {model!s:.40} is not known (known: {', '.join(MODELS)})", f"key: {PREFIX}model")
+    if model == "gpt2" and kv.get(PREFIX + "pre") in AS_GEMMA4:
+        model = "gemma4"
     pre = pretokenizer(kv.get(PREFIX + "pre")) if model == "gpt2" else Pretokenizer(())
     vocabulary = read_vocabulary(kv, vocab_size)
     if model == "gpt2":
         raw = [_raw(t, y) for t, y in zip(*_columns(vocabulary), strict=True)]
         return _section(vocabulary, KIND_BPE, raw, pre, *_bpe(vocabulary, pre))
+    if model == "bert":
+        raw = wordpiece.raw_tokens(vocabulary)
+        return _section(vocabulary, KIND_WORDPIECE, raw, pre, {"flags": FLAG_SPACE_PREFIX}, wordpiece.wordpiece_tables(vocabulary, raw))
     raw = spm.raw_tokens(vocabulary)
+    if model == "t5":
+        return _section(vocabulary, KIND_UNIGRAM, raw, pre, *unigram.unigram_tables(vocabulary))
     tables = spm.spm_tables(vocabulary) if model == "llama" else spm.gemma4_tables(vocabulary, _merges(kv))
     return _section(vocabulary, KIND_SPM, raw, pre, *_spm(tables, vocabulary, model == "llama"))
 
@@ -55,9 +65,7 @@ def _columns(vocabulary: Vocabulary) -> tuple[list[str], list[int]]:
     return vocabulary.tokens, vocabulary.types.tolist()
 
 
-def _section(
-    vocabulary: Vocabulary, kind: int, raw: list[bytes], pre: Pretokenizer, header: dict[str, int], tables: Tables
-) -> bytes:
+def _section(vocabulary: Vocabulary, kind: int, raw: list[bytes], pre: Pretokenizer, header: dict[str, int], tables: Tables) -> bytes:
     """Header and tables that every kind has, and those given."""
     offsets = np.cumsum([0, *map(len, raw)])
     if offsets[-1] >= NONE:
@@ -69,17 +77,23 @@ def _section(
     token_flags[user] |= TOKEN_USER
     token_flags[_right_stripping(vocabulary, special, user)] |= TOKEN_RSTRIP
     added = {raw[i]: i for i in sorted({*special, *user}, reverse=True) if raw[i]}
-    spm_like = kind == KIND_SPM
-    bos = vocabulary.special_id("bos", 1 if spm_like else NONE)
-    add_bos = vocabulary.flag("add_bos_token", (spm_like or pre.add_bos) and bos != NONE)
+    ids = _special_ids(vocabulary, kind)
+    bos, sep = ids["bos"], ids["sep"]
+    adds_bos = {KIND_BPE: pre.add_bos, KIND_UNIGRAM: False}.get(kind, True)
+    add_bos = vocabulary.flag("add_bos_token", adds_bos and bos != NONE)
+    adds_sep = vocabulary.flag("add_sep_token", kind == KIND_WORDPIECE)
+    adds_eos = kind != KIND_WORDPIECE and vocabulary.flag("add_eos_token", kind == KIND_UNIGRAM)
+    add_sep = sep != NONE and (adds_sep or adds_eos)
     if add_bos and bos == NONE:
         raise InputError("G77", "the tokenizer adds a BOS token but has none", f"key: {PREFIX}add_bos_token")
-    eos, eot = vocabulary.special_id("eos", 2 if spm_like else NONE), vocabulary.special_id("eot")
+    eos = vocabulary.special_id("eos", {KIND_SPM: 2, KIND_UNIGRAM: 1}.get(kind, NONE))
+    eot = vocabulary.special_id("eot")
     common = {
         "vocab_size": len(vocabulary), "n_merges": 0, "flags": 0, "bos": bos, "eos": eos, "eot": eot, "n_classes": 0, "n_stages": 0,
-        "kind": kind, "word_slots": 0, "short_slots": 0, "longest_word": 0,
+        "kind": kind, "word_slots": 0, "short_slots": 0, "longest_word": 0, "sep": sep, "unknown": ids["unknown"],
+        "unknown_score": 0,
     } | header  # fmt: skip
-    common["flags"] |= FLAG_ADD_BOS * add_bos | FLAG_IGNORE_MERGES * pre.ignore_merges
+    common["flags"] |= FLAG_ADD_BOS * add_bos | FLAG_ADD_SEP * add_sep | FLAG_IGNORE_MERGES * pre.ignore_merges
     shared: Tables = {
         "token_offsets": offsets.astype(np.uint32),
         "token_bytes": b"".join(raw),
@@ -88,6 +102,17 @@ def _section(
         "added_user": automaton({text: i for text, i in added.items() if i in set(user)}),
     }
     return pack(common, shared | tables)
+
+
+def _special_ids(vocabulary: Vocabulary, kind: int) -> dict[str, int]:
+    """``bos``, ``sep``, which ends a text, and ``unknown``. InputError G72."""
+    if kind == KIND_WORDPIECE:
+        return wordpiece.special_ids(vocabulary)
+    if kind == KIND_UNIGRAM:
+        return unigram.special_ids(vocabulary)
+    bos, eos = (1, 2) if kind == KIND_SPM else (NONE, NONE)
+    sep = vocabulary.special_id("seperator") if vocabulary.flag("add_sep_token", False) else vocabulary.special_id("eos", eos)
+    return {"bos": vocabulary.special_id("bos", bos), "sep": sep, "unknown": NONE}
 
 
 def _bpe(vocabulary: Vocabulary, pre: Pretokenizer) -> tuple[dict[str, int], Tables]:

@@ -47,6 +47,7 @@ def main() -> None:
     from tokenizers.pre_tokenizers import Digits, Split
 
     properties: dict[str, Any] = {c: Split(tokenizers.Regex(rf"\p{{{c}}}"), "isolated") for c in _CATEGORIES}
+    properties["Han"] = Split(tokenizers.Regex(r"\p{Han}"), "isolated")
     properties["White_Space"] = Split(tokenizers.Regex(r"\s"), "isolated")
     properties["Numeric"] = Digits(individual_digits=True)
     lines = [

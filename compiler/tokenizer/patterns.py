@@ -47,6 +47,15 @@ _CASED = (
 )
 _O200K = _CASED % (_ENDINGS + "?", _ENDINGS + "?", r"\p{N}{1,3}")
 _TEKKEN = _CASED % ("", "", r"\p{N}")
+# The same without Chinese characters, which are words of their own kind.
+_KIMI = (
+    r"[\p{Han}]+|" + (_CASED % (_ENDINGS + "?", _ENDINGS + "?", r"\p{N}{1,3}"))
+    .replace(r"\p{M}]", r"\p{M}&&[^\p{Han}]]").replace(r"[\r\n/]*", r"[\r\n]*")
+)  # fmt: skip
+_YOUTU_SCRIPTS = (
+    "[\uac00-\ud7a3\u3131-\u318e]+|[\uff01\u2026\u201c\u201d\u2018\u2019\u2014\uff1a\uff1b\uff0c\u3001-\u303f\ufe30-\ufe4f]+"
+    "|[\u3105-\u312f]+|[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+"
+)
 PUNCTUATION = r"[\p{P}\$\+<=>\^~\|`]+"  # HF's Punctuation, contiguous: ASCII's symbols too
 _CJK = "[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+"
 _DEEPSEEK_CJK = "[\u4e00-\u9fa5\u0800-\u4e00\uac00-\ud7ff]+"
@@ -83,13 +92,17 @@ _BAILING = Pretokenizer(
 PRETOKENIZERS: Mapping[str, Pretokenizer] = MappingProxyType(
     {
         **dict.fromkeys("gpt-2 phi-2 olmo mpt jais mellum modern-bert gigachat trillion granite-docling exaone4 a.x-4.0".split(), _GPT2),
+        **dict.fromkeys("jina-es jina-de jina-v1-en jina-v2-es jina-v2-de jina-v2-code roberta-bpe".split(), _GPT2),
         **dict.fromkeys("smollm starcoder refact command-r codeshell exaone minerva-7b mellum2".split(), _STARCODER),
-        **dict.fromkeys("llama-bpe llama3 llama-v3 falcon3 falcon-h1 pixtral midm-2.0 lfm2".split(), _LLAMA3),
+        **dict.fromkeys("llama-bpe llama3 llama-v3 falcon3 falcon-h1 pixtral midm-2.0 lfm2 jina-v5-nano".split(), _LLAMA3),
         **dict.fromkeys("dbrx smaug-bpe chatglm-bpe".split(), _DBRX),
         **dict.fromkeys("glm4 glm5".split(), _GLM4),
-        **dict.fromkeys("qwen2 deepseek-r1-qwen megrez stablelm2 hunyuan solar-open kormo grok-2".split(), _QWEN),
+        **dict.fromkeys("qwen2 deepseek-r1-qwen megrez stablelm2 hunyuan solar-open kormo grok-2 f2llmv2".split(), _QWEN),
         "qwen35": Pretokenizer((_QWEN35,)),
-        **dict.fromkeys("gpt-4o llama4 kanana2 minimax-m2".split(), _GPT4O),
+        **dict.fromkeys("gpt-4o llama4 kanana2 minimax-m2 talkie".split(), _GPT4O),
+        "granite-embed-multi-97m": Pretokenizer((_O200K,), ignore_merges=True),
+        "youtu": Pretokenizer((_YOUTU_SCRIPTS, _CASED % (_ENDINGS + "?", _ENDINGS + "?", r"\p{N}")), ignore_merges=True),
+        "kimi-k2": Pretokenizer((_KIMI,)),
         "tekken": Pretokenizer((_TEKKEN,), ignore_merges=True, add_bos=True),
         "deepseek-llm": Pretokenizer(
             (
@@ -103,6 +116,7 @@ PRETOKENIZERS: Mapping[str, Pretokenizer] = MappingProxyType(
         ),
         "deepseek-coder": Pretokenizer((r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", _DEEPSEEK_CJK, DIGITS)),
         **dict.fromkeys("deepseek-v3 hunyuan-dense joyai-llm hy_v4".split(), _DEEPSEEK3),
+        "spark2_5": Pretokenizer((r"\p{N}{1,3}", _CJK, _DEEPSEEK_V3.replace(r"[\r\n]*|\s*[\r\n]+", r"|[\r\n]"), r"\p{N}")),
         "falcon": Pretokenizer((PUNCTUATION, GPT2, r"[0-9][0-9][0-9]")),
         **dict.fromkeys("bloom poro-chat gpt3-finnish".split(), _BLOOM),
         "viking": Pretokenizer((_SENTENCE_MARKS, DIGITS)),
@@ -122,6 +136,9 @@ PRETOKENIZERS: Mapping[str, Pretokenizer] = MappingProxyType(
     }
 )  # fmt: skip
 
+
+# These cut nothing but line ends and merge from characters: under model gpt2 what model gemma4 is under a name of its own.
+AS_GEMMA4 = frozenset({"gemma4", "granite-embed-multi-311m", "sarvam-moe"})
 
 _NAMED = "gpt-2 smollm starcoder llama-bpe dbrx qwen2 gpt-4o tekken deepseek-llm deepseek-v3 falcon".split()
 

@@ -1,6 +1,6 @@
 """The regular expressions that pre-tokenizers are written in, parsed to a small syntax tree.
 
-The subset: literals, escapes, ``\\p{X}`` ``\\P{X}`` ``\\s`` ``\\S`` ``\\d`` ``\\D``, classes, ``.``, groups (``(...)`` is
+The subset: literals, escapes, ``\\p{X}`` ``\\P{X}`` ``\\s`` ``\\S`` ``\\d`` ``\\D``, classes, ``[x&&[y]]``, ``.``, groups (``(...)`` is
 read as ``(?:...)``), ``(?i:...)``, alternation, greedy ``? * + {m,n}``, and lookahead of one character ``(?=X)`` ``(?!X)``.
 Meaning is Oniguruma's, which HF ``tokenizers`` uses. Anything else is refused: a guess would split text differently.
 """
@@ -211,12 +211,23 @@ class _Parser:
             raise self.refuse(f"property {name or 'without a name'}")
         return ~properties()[name] if negated else properties()[name]
 
+    def both(self, sets: list[CharSet], negated: bool, fold: bool) -> CharSet:
+        """The end of ``[...&&[...]]``, from behind the second bracket: what is in both."""
+        if fold or not sets:
+            raise self.refuse("&& without regard to case, or of nothing")
+        whole = union(sets) & self.char_class(fold)
+        if not self.take("]"):
+            raise self.refuse("more than one class behind &&")
+        return ~whole if negated else whole
+
     def char_class(self, fold: bool) -> CharSet:
         negated = self.take("^")
         sets: list[CharSet] = []
         while not self.take("]"):
+            if self.take("&&["):
+                return self.both(sets, negated, fold)
             if self.peek("[") or self.peek("&&"):
-                raise self.refuse("a class inside a class")
+                raise self.refuse("a class inside a class, but for its end: [...&&[...]]")
             single = not self.peek("\\") or self.pattern[self.at + 1 : self.at + 2] not in set("pPsSdD")
             item = self.escape() if self.take("\\") else CharSet.chars(self.next())
             if single and self.peek("-") and not self.peek("-]"):

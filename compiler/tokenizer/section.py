@@ -12,16 +12,17 @@ from collections.abc import Mapping
 import numpy as np
 
 MAGIC = b"INFCTOK1"
-VERSION = 3
+VERSION = 4
 NONE = 0xFFFFFFFF
 
 HEADER = (
     "vocab_size", "n_merges", "flags", "bos", "eos", "eot", "n_classes", "n_stages",
-    "kind", "word_slots", "short_slots", "longest_word",
+    "kind", "word_slots", "short_slots", "longest_word", "sep", "unknown", "unknown_score",
 )  # fmt: skip
-FLAG_ADD_BOS, FLAG_IGNORE_MERGES, FLAG_SPACE_PREFIX = 1, 2, 4
-# BPE: byte-level, words cut by the splits' automata. SPM: merging from characters, SentencePiece's and Gemma's.
-KIND_BPE, KIND_SPM = 0, 1
+FLAG_ADD_BOS, FLAG_IGNORE_MERGES, FLAG_SPACE_PREFIX, FLAG_ADD_SEP, FLAG_MERGE_SPACES = 1, 2, 4, 8, 16
+# BPE: byte-level, words cut by the splits' automata. SPM: merging from characters, SentencePiece's and Gemma's. WORDPIECE: BERT's.
+# UNIGRAM: SentencePiece's tokens of the best sum of scores.
+KIND_BPE, KIND_SPM, KIND_WORDPIECE, KIND_UNIGRAM = 0, 1, 2, 3
 
 TABLES = (
     "token_offsets",  # u32 (vocab_size + 1): token t is token_bytes[offsets[t] : offsets[t + 1]]
@@ -42,6 +43,16 @@ TABLES = (
     "char_ids",  # u32 (128): SPM: the token of each ASCII character, or NONE
     "priorities",  # u32 (n_merges) or empty: SPM: the order of a rank's merge, where several ranks share one
     "scan",  # u8: the short way through the split's automaton, see scan.py; without pairs for several splits
+    "char_stage1",  # u16 (0x1100): WORDPIECE: what becomes of a character, see characters.py
+    "char_stage2",  # u16
+    "char_offsets",  # u32 (n_sequences + 1)
+    "char_items",  # u8
+    "trie_first",  # u32 (n_nodes + 1): the tokens of WORDPIECE and UNIGRAM, see trie.py
+    "trie_bytes",  # u8 (n_nodes)
+    "trie_tokens",  # u32 (n_nodes)
+    "map_units",  # u32: UNIGRAM: a double array of sequences that are replaced, see infc_unigram.c; empty: none
+    "map_text",  # u8: replacements, each with a NUL at its end
+    "scores",  # f32 (vocab_size): UNIGRAM
 )
 TOKEN_SPECIAL, TOKEN_EOG, TOKEN_RSTRIP, TOKEN_USER = 1, 2, 4, 8
 

@@ -17,7 +17,7 @@ NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6  # token
 SPACE_MARK = "\u2581"  # stands for a space in the tokens of SentencePiece and WordPiece vocabularies
 
 # Control tokens that end a turn or a text, by the names their model families gave them. A file names one of them as eos.
-_END_OF_GENERATION = frozenset(
+END_OF_GENERATION = frozenset(
     "<|eot_id|> <|im_end|> <|end|> <|return|> <|call|> <end_of_turn> <|endoftext|> <|eom_id|> <EOT> _<EOT> [EOT] [EOS] "
     "<|end_of_text|> <end_of_utterance> </s> <eos> <turn|> <|tool_response> <|flush|> "
     "<|calls|> <\uff5cend\u2581of\u2581sentence\uff5c>".split()
@@ -66,7 +66,7 @@ class Vocabulary:
     def marks(self) -> tuple[list[int], list[int], list[int]]:
         """(special, end of generation, user-defined) tokens. A token that is named as an end is special whatever its type: a user's
         text must not end a turn."""
-        named = {i for i, t in enumerate(self.tokens) if t in _END_OF_GENERATION and self.types[i] in (CONTROL, USER_DEFINED)}
+        named = {i for i, t in enumerate(self.tokens) if t in END_OF_GENERATION and self.types[i] in (CONTROL, USER_DEFINED)}
         special = {int(i) for i in np.flatnonzero(np.isin(self.types, (UNKNOWN, CONTROL)))} | named
         user = {int(i) for i in np.flatnonzero(self.types == USER_DEFINED)} - named
         eog = named | ({self.special_id(name) for name in ("eos", "eot", "eom")} - {NONE})

@@ -24,6 +24,9 @@ class Built:
     notes: tuple[str, ...]
 
 
+Commands = dict[str, list[str]]  # a source's path -> the argument list that makes its object
+
+
 @dataclass(frozen=True)
 class Builder:
     """One build. ``work`` is private; ``work/out/src`` holds the emitted C. Every path in an argument list is relative to
@@ -59,13 +62,15 @@ class Builder:
         argv = [self.cc.command, "-O2", *kind, *extra, *objects, *flags.LINK, *self.recipe.link_flags]
         return [*argv, "-o", output]
 
-    def compile_all(self, extra: tuple[str, ...], per_source: Callable[[Source], tuple[str, ...]] | None = None) -> None:
-        """Objects of all sources, ``jobs`` at a time. Raises the first ToolchainError."""
+    def compile_all(self, extra: Callable[[Source], tuple[str, ...]], made: Commands | None = None) -> Commands:
+        """Objects of all sources, ``jobs`` at a time, each with its ``extra`` flags; an object that the same command of ``made`` left is
+        taken as it is. Returns each source's command. Raises the first ToolchainError."""
         (self.work / "obj").mkdir(exist_ok=True)
+        commands = {s.path: self.compile_argv(s, extra(s)) for s in self.recipe.sources}
 
         def one(source: Source) -> None:
-            more = per_source(source) if per_source else ()
-            process.check(self.compile_argv(source, extra + more), self.cwd, self.tmp, f"compiling {source.path}")
+            if made is None or made.get(source.path) != commands[source.path]:
+                process.check(commands[source.path], self.cwd, self.tmp, f"compiling {source.path}")
 
         # The largest sources first: the last job to start is then a short one.
         order = sorted(self.recipe.sources, key=lambda s: (-(self.cwd / "src" / s.path).stat().st_size, s.path))
@@ -76,6 +81,7 @@ class Builder:
             except BaseException:
                 pool.shutdown(cancel_futures=True)  # one error is enough
                 raise
+        return commands
 
     def link_program(self, output: str, extra: tuple[str, ...]) -> Path:
         """Link the executable at ``output``, relative to ``work/out``."""
@@ -118,9 +124,10 @@ def build(builder: Builder, lto: bool, train: Train | None, stage: Callable[[str
     if lto and lto_pair is None:
         notes.append(f"no LTO: {builder.cc.command} cannot link with it here")
     use: Callable[[Source], tuple[str, ...]] | None = None
+    made: Commands | None = None
     if train is not None:
         try:
-            use, more = _profile(builder, train, stage)
+            use, made, more = _profile(builder, train, stage)
             notes += more
         except SkipProfile as e:
             notes.append(f"no PGO: {e}")
@@ -132,7 +139,7 @@ def build(builder: Builder, lto: bool, train: Train | None, stage: Callable[[str
         # without it their machine code is made once and not at each of the two links.
         return (() if source.role == "forward" else compile_extra) + (use(source) if use else ())
 
-    builder.compile_all((), extra_of)
+    builder.compile_all(extra_of, made)
     stage("link")
     program, library = builder.link_both(link_extra)
     return Built(program, library, lto_pair is not None, use is not None, tuple(notes))
@@ -142,15 +149,17 @@ class SkipProfile(Exception):
     """Profile-guided optimisation does not apply; the text says why."""
 
 
-def _profile(builder: Builder, train: Train, stage: Callable[[str], None]) -> tuple[Callable[[Source], tuple[str, ...]], tuple[str, ...]]:
-    """Instrument, train, and return the flags that use the profile, per source."""
+def _profile(
+    builder: Builder, train: Train, stage: Callable[[str], None]
+) -> tuple[Callable[[Source], tuple[str, ...]], Commands, tuple[str, ...]]:
+    """Instrument, train, and return the flags that use the profile, per source; the commands that made the objects; and notes."""
     cc = builder.cc
     if not instrument_works(cc, builder.tmp):
         need = "llvm-profdata and the profiling runtime" if cc.family == "clang" else "libgcov"
         raise SkipProfile(f"{need} of {cc.command} not found")
     stage("instrument")
     flag = flags.GCC_INSTRUMENT if cc.family == "gcc" else flags.CLANG_INSTRUMENT
-    builder.compile_all((), lambda source: flag if _learns(source) else ())
+    made = builder.compile_all(lambda source: flag if _learns(source) else ())
     program = builder.link_program("../instrumented", flag)
     stage("train")
     notes = train(builder, program)
@@ -163,16 +172,17 @@ def _profile(builder: Builder, train: Train, stage: Callable[[str], None]) -> tu
         def use_gcc(source: Source) -> tuple[str, ...]:
             return flags.GCC_USE if _learns(source) and Path(source.object).with_suffix(".gcda").name in found else ()
 
-        return use_gcc, notes
+        return use_gcc, made, notes
     raw = sorted(p.name for p in builder.work.glob("*.profraw"))
     if not raw or cc.profdata is None:
         raise SkipProfile("the training run left no profile")
     process.check([cc.profdata, "merge", "-o", "profile.profdata", *raw], builder.work, builder.tmp, "merging the profile")
     use = ("-fprofile-instr-use=../profile.profdata", *flags.CLANG_USE)
-    return lambda source: use if _learns(source) else (), notes
+    return lambda source: use if _learns(source) else (), made, notes
 
 
 def _learns(source: Source) -> bool:
     """Whether a source takes part in training. The executable's own do not: they print timings, whose digits count differently
-    in every run and would make every build another."""
-    return source.role != "main"
+    in every run and would make every build another. Kernels gain nothing and batches lose 4 % (docs/benchmarks.md), and their objects
+    then serve both builds; the tokenizer, which few prompts train, loses a fifth."""
+    return source.role in ("runtime", "program")

@@ -41,11 +41,12 @@ class BlobInfo:
     sections: tuple[tuple[int, int], ...]
 
 
-def _raw(model: ModelFile, w: Weight) -> Bytes:
-    """(experts, n, row bytes) view of a tensor's rows."""
+def _raw(model: ModelFile, w: Weight) -> Iterator[Bytes]:
+    """(n, row bytes) of every expert, one at a time; of a tensor that holds one matrix the rows from ``first`` on."""
     f = format_of(w.type)
-    rows = model.data(w.tensor).reshape(-1, w.k // f.block_size * f.raw_bytes)
-    return rows[w.first : w.first + w.experts * w.n].reshape(w.experts, w.n, -1)
+    for piece in model.pieces(w.tensor):
+        rows = piece.reshape(-1, w.k // f.block_size * f.raw_bytes)
+        yield rows[w.first : w.first + w.n]
 
 
 def _order(n: int, halves: tuple[int, int] | None) -> NDArray[np.int64] | None:
@@ -79,7 +80,7 @@ def _panels(model: ModelFile, p: PanelPlacement) -> Iterator[tuple[int, Bytes]]:
 
 
 def weight_runs(plan: Plan, model: ModelFile) -> Iterator[tuple[int, Bytes]]:
-    """Every (offset in section WEIGHTS, bytes) of the layout, a tensor at a time; gaps are zero."""
+    """Every (offset in section WEIGHTS, bytes) of the layout, a matrix at a time; gaps are zero."""
     layout: WeightLayout = plan.layout
     for rope in layout.ropes:
         factors = rope.spec.factors_for(rope.n_ctx)
@@ -97,7 +98,7 @@ def _digest(file: BufferedRandom) -> str:
 
 
 def write_blob(plan: Plan, model: ModelFile, path: Path, tokenizer: bytes, chat: bytes, meta: dict[str, object]) -> BlobInfo:
-    """Write the blob to ``path``. Peak memory: one tensor and its repacked copy.
+    """Write the blob to ``path``. Peak memory: one tensor and its repacked copy, of a mixture's one expert's matrix.
 
     Raises InputError if the model file changed while it was read, OSError if the disk is full.
     """

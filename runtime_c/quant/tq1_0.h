@@ -6,4 +6,5 @@ INFC_INLINE v64b tq1_0_group(const uint8_t *block, int g) { return pairs_group(b
 INFC_F16_SCALE(tq1_0)
 INFC_NO_MIN(tq1_0)
 #define INFC_FORMAT tq1_0
+#define INFC_PAIRS
 #include "../infc_linear_q8.h"

@@ -222,6 +222,11 @@ int infc_decode(const infc_model *m, infc_decoder *d, int32_t id, int special, c
 
 int infc_is_eog(const infc_model *m, int32_t id) { return m && id >= 0 && id < VOCAB ? id == EOS : fail(INFC_EINPUT, "no such token"); }
 
+int infc_chat_date(infc_model *m, const char *date) {
+    (void)m;
+    return strcmp(date, "2024-07-26") == 0 ? 0 : fail(INFC_EINPUT, "\"%.40s\" is no date: give YYYY-MM-DD", date);
+}
+
 int infc_chat_tokenize(const infc_model *m, const infc_message *messages, int32_t n, int add_generation_prompt, int32_t *ids, size_t cap) {
     size_t at = 0;
     if (ordered("chat")) return ordered("chat");

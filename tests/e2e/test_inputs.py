@@ -11,6 +11,7 @@ from typing import Any
 
 import gguf
 import numpy as np
+import pytest
 from gguf.quants import quantize
 
 from infc.binding.artifact import Artifact
@@ -18,6 +19,7 @@ from infc.options import CompileOptions
 from infc.pipeline import Driver
 from infc.progress import Silent
 from tests.models.hf_folder import write_folder
+from tests.models.tiny_moe import write_tiny_moe
 
 Tiny = Callable[..., Path]
 Compiled = Callable[..., Artifact]
@@ -91,7 +93,18 @@ def test_quantized_on_the_way(tmp_path: Path, tiny_llama: Tiny) -> None:
     before = blob(requantized(file, tmp_path / "q.gguf", "Q4_1"), tmp_path)
     assert before != blob(file, tmp_path)
     for source in (file, write_folder(file, tmp_path / "m")):
-        assert blob(source, tmp_path, quantize="q4_1") == before
+        assert blob(source, tmp_path, quantize="q4_1", quantize_embedding="q4_1") == before
+
+
+@pytest.mark.parametrize(
+    ("family", "types", "stacked"), [("mixtral", "F16", False), ("qwen2moe", "BF16", True), ("gpt-oss", "MXFP4", True)]
+)
+def test_a_folder_of_experts_and_its_file_are_one_blob(tmp_path: Path, family: str, types: str, stacked: bool) -> None:
+    """As they are, and quantized on the way."""
+    file = write_tiny_moe(tmp_path / "m.gguf", family=family, expert_types=types, hidden_dim=96, shared_dim=96)
+    folder = write_folder(file, tmp_path / "m", shards=2, stacked=stacked)
+    assert blob(folder, tmp_path) == blob(file, tmp_path)
+    assert blob(folder, tmp_path, quantize="q8_0") == blob(file, tmp_path, quantize="q8_0")
 
 
 _PEAK = """

@@ -10,6 +10,7 @@
 #define EACH(n) for (int i = 0; i < (n); i++)
 
 typedef struct { float f[16]; } __m512;
+typedef struct { float f[8]; } __m256;
 typedef union { int32_t d[16]; uint32_t u[16]; uint16_t w[32]; uint8_t b[64]; } __m512i;
 typedef struct { uint16_t w[16]; } __m256i;
 typedef struct { int8_t b[16]; } __m128i;
@@ -94,6 +95,12 @@ EMUL __m512i _mm512_broadcast_i32x4(__m128i a) { __m512i r; EACH(64) r.b[i] = (u
 EMUL void _mm_storeu_si128(__m128i *p, __m128i a) { memcpy(p, &a, 16); }
 EMUL __m512i _mm512_cvtepu16_epi32(__m256i a) { __m512i r; EACH(16) r.u[i] = a.w[i]; return r; }
 
+EMUL __m512i _mm512_cvtepi16_epi32(__m256i a) { __m512i r; EACH(16) r.d[i] = (int16_t)a.w[i]; return r; }
+EMUL __m256 _mm256_loadu_ps(const float *p) { __m256 r; memcpy(&r, p, 32); return r; }
+EMUL __m512 _mm512_castps256_ps512(__m256 a) { __m512 r; EACH(16) r.f[i] = i < 8 ? a.f[i] : NAN; return r; }
+EMUL __m512 _mm512_permutexvar_ps(__m512i n, __m512 a) { __m512 r; EACH(16) r.f[i] = a.f[n.u[i] & 15]; return r; }
+EMUL __m512i _mm512_shuffle_epi32(__m512i a, int c) { __m512i r; EACH(16) r.d[i] = a.d[i / 4 * 4 + (c >> 2 * (i % 4) & 3)]; return r; }
+EMUL __m512i _mm512_mask_sub_epi32(__m512i s, __mmask16 m, __m512i a, __m512i b) { EACH(16) s.u[i] = m >> i & 1 ? a.u[i] - b.u[i] : s.u[i]; return s; }
 EMUL __m512i _mm512_set1_epi32(int32_t x) { __m512i r; EACH(16) r.d[i] = x; return r; }
 EMUL __m512i _mm512_set1_epi8(char x) { __m512i r; EACH(64) r.b[i] = (uint8_t)x; return r; }
 EMUL __m512i _mm512_setzero_si512(void) { return _mm512_set1_epi32(0); }
@@ -114,6 +121,7 @@ EMUL __m512i _mm512_shuffle_epi8(__m512i a, __m512i b)
     EACH(64) r.b[i] = b.b[i] & 128 ? 0 : a.b[i / 16 * 16 + (b.b[i] & 15)];
     return r;
 }
+EMUL __m512i _mm512_srai_epi32(__m512i a, unsigned n) { EACH(16) a.d[i] >>= n; return a; }
 EMUL __m512i _mm512_srli_epi32(__m512i a, unsigned n) { EACH(16) a.u[i] >>= n; return a; }
 EMUL __m512i _mm512_srli_epi16(__m512i a, unsigned n) { EACH(32) a.w[i] = (uint16_t)(a.w[i] >> n); return a; }
 EMUL int32_t _mm512_reduce_add_epi32(__m512i a) { uint32_t s = 0; EACH(16) s += a.u[i]; return (int32_t)s; }

@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 
 from infc.frontend import gguf
 from infc.frontend.model_file import ModelFile
+from tests.models import hf_experts
+from tests.models.hf_experts import MIXTURES
 
 P = "tokenizer.ggml."
 Json = dict[str, Any]
@@ -108,12 +110,18 @@ def _undone(model: ModelFile, name: str, arch: str) -> tuple[str, tuple[int, ...
         words = (words.view("<f4") - np.float32(1)).view("<u4")
     if arch == "gpt2" and kind == "weight" and module in ("attn_qkv", "attn_output", "ffn_up", "ffn_down"):
         words = words.T
+    if module == "ffn_gate_inp_shexp":
+        words = words.reshape(1, -1)
     return t.type, words.shape, np.ascontiguousarray(words).tobytes()
 
 
-def hf_name(arch: str, name: str) -> str:
+def hf_name(arch: str, name: str, mixture: bool = False) -> str:
     """The folder's name of a GGUF tensor."""
     *_, module, kind = name.split(".")
+    if mixture and name.startswith("blk."):
+        if module == "attn_sinks":
+            return f"model.layers.{name.split('.')[1]}.self_attn.sinks"
+        return f"model.layers.{name.split('.')[1]}.{(_LLAMA | MIXTURES[arch][1])[module]}.{kind}"
     if not name.startswith("blk."):
         return f"{(_GPT2_ENDS if arch == 'gpt2' else _ENDS)[module]}.{kind}"
     layer = "transformer.h" if arch == "gpt2" else "model.layers"
@@ -160,7 +168,8 @@ def config(model: ModelFile, arch: str) -> Json:
     kv: Json = {k.removeprefix(arch): v for k, v in model.kv.items()}
     heads = kv[".attention.head_count"]
     found: Json = {
-        "architectures": [FAMILIES[arch][0]], "model_type": arch, "torch_dtype": "float16", "hidden_size": kv[".embedding_length"],
+        "architectures": [FAMILIES[arch][0] if arch in FAMILIES else ""], "model_type": arch, "torch_dtype": "float16",
+        "hidden_size": kv[".embedding_length"],
         "num_hidden_layers": kv[".block_count"], "max_position_embeddings": kv[".context_length"],
         "intermediate_size": kv[".feed_forward_length"], "num_attention_heads": heads,
         "num_key_value_heads": kv.get(".attention.head_count_kv", heads), "vocab_size": len(kv[P + "tokens"]),
@@ -171,19 +180,29 @@ def config(model: ModelFile, arch: str) -> Json:
         found["head_dim"] = kv[".attention.key_length"]
     if ".rope.scaling.factor" in kv:
         found["rope_scaling"] = {"rope_type": "linear", "factor": kv[".rope.scaling.factor"]}
-    return found
+    return found | (hf_experts.settings(kv, arch) if ".expert_count" in kv else {})
 
 
 def write_folder(
-    file: Path, folder: Path, *, shards: int = 1, settings: Json | None = None, change: Callable[[dict[str, Json]], object] | None = None
+    file: Path,
+    folder: Path,
+    *,
+    shards: int = 1,
+    stacked: bool = False,
+    settings: Json | None = None,
+    change: Callable[[dict[str, Json]], object] | None = None,
 ) -> Path:
-    """Undo ``file`` (floats only) into ``folder``. ``settings`` go into config.json; ``change`` may spoil the documents, by name."""
+    """Undo ``file`` (floats, and gpt-oss's MXFP4) into ``folder``. ``settings`` go into config.json; ``change`` may spoil the documents,
+    by name. ``stacked``: experts as one tensor, where the family's folders may have them apart."""
     folder.mkdir()
     with gguf.read(file) as model:
         arch = str(model.kv["general.architecture"])
+        mixture = f"{arch}.expert_count" in model.kv
         made = {
-            hf_name(arch, n): _undone(model, n, arch) for n in model.tensors if not n.startswith("rope_")
-        }  # fmt: skip
+            hf_name(arch, n, mixture): _undone(model, n, arch) for n in model.tensors if not n.startswith("rope_") and "_exps." not in n
+        }
+        for i in range(int(model.kv[f"{arch}.block_count"]) if mixture else 0):  # type: ignore[arg-type]
+            made |= hf_experts.experts(model, arch, i, stacked)
         found, token_settings = tokenizer(model)
         documents: dict[str, Json] = {
             "config.json": config(model, arch) | (settings or {}), "tokenizer.json": found, "tokenizer_config.json": token_settings,

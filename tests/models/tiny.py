@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import gguf
 import numpy as np
@@ -29,6 +30,11 @@ for water and sang the songs that her mother had taught her when she was small a
 It's what they're after: we'll see, I'd say, you've 12 of 345 things, 1999 - 2024, and 3.14 is (almost) enough...
 naïve café über straße Ωmega привет мир 世界 こんにちは ÿ ½ 🙂 def main(x):\n    return x + 1\n\n\tif not x: pass
 """
+
+
+def text_of_the_vocabulary() -> str:
+    """What the tiny vocabulary is made of."""
+    return _TEXT
 
 
 def byte_alphabet() -> list[str]:
@@ -174,3 +180,30 @@ def write_tiny_llama(
     w.write_tensors_to_file()
     w.close()
     return Path(path)
+
+
+def retokenized(file: Path, out: Path, keys: dict[str, Any]) -> Path:
+    """The model of ``file`` with another tokenizer: ``keys`` for those of ``tokenizer.*``, its tokens filled up to the model's rows."""
+    reader = gguf.GGUFReader(file)
+    w = gguf.GGUFWriter(out, "llama")
+    for field in reader.fields.values():
+        if not field.name.startswith(("GGUF.", "general.architecture", "tokenizer.")):
+            w.add_key_value(field.name, field.contents(), field.types[0], field.types[-1] if len(field.types) > 1 else None)
+    n = next(int(t.shape[1]) for t in reader.tensors if t.name == "token_embd.weight")
+    unused = n - len(keys["tokenizer.ggml.tokens"])
+    assert unused >= 0, "the vocabulary is larger than the model's"
+    w.add_token_list([*keys["tokenizer.ggml.tokens"], *(f"[PAD{i}]" for i in range(n - unused, n))])
+    w.add_token_types([*keys["tokenizer.ggml.token_type"], *[5] * unused])
+    if "tokenizer.ggml.scores" in keys:
+        w.add_token_scores([*keys["tokenizer.ggml.scores"], *[0.0] * unused])
+    for key, value in keys.items():
+        if key.rpartition(".")[2] not in ("tokens", "token_type", "scores"):
+            kind = {bool: w.add_bool, int: w.add_uint32, str: w.add_string, np.ndarray: w.add_array}[type(value)]
+            kind(key, value.tobytes() if isinstance(value, np.ndarray) else value)
+    for t in reader.tensors:
+        w.add_tensor(t.name, t.data, raw_dtype=t.tensor_type)
+    w.write_header_to_file()
+    w.write_kv_data_to_file()
+    w.write_tensors_to_file()
+    w.close()
+    return out

@@ -124,7 +124,7 @@ def test_refusals(text: Text) -> None:
     decoder = ffi.new("infc_decoder *")
     message = ffi.new("infc_message[]", [(null, null, 0)])
     calls = {
-        "unknown flags": ("tokenize", b"a", 1, 4, out, 4),
+        "unknown flags": ("tokenize", b"a", 1, 8, out, 4),
         "a buffer is NULL": ("tokenize", null, 1, 0, out, 4),
         "a buffer is NULL ": ("tokenize", b"a", 1, 0, null, 4),
         "-1 is no token": ("detokenize", [1, -1], 2, 0, chars, 16),

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
+from infc.dates import fill, parse_date
 from infc.errors import InputError
 from infc.limits import Limits
 from infc.tokenizer import chat_render, reduce_chat
 from infc.tokenizer.chat import GENERATE, NOT_EMPTY, START, STRIP_LEFT, STRIP_RIGHT, ChatReduction
-from infc.tokenizer.chat_render import Conversation, Refused, render_all
+from infc.tokenizer.chat_render import DATE, Conversation, Refused, render_all
 from tests.models.tiny import CHATML
 from tests.unit.tokenizer_support import read_kv
 
@@ -82,7 +83,7 @@ def test_a_reduction_renders_what_the_template_renders(template: str) -> None:
     for c, text in zip(_CONVERSATIONS, texts, strict=True):
         said = r.render(c)
         covered += said is not None
-        assert said is None or said == text
+        assert said is None or fill(said, parse_date(DATE)) == text
     assert covered >= 3
 
 
@@ -108,15 +109,6 @@ def test_what_a_template_refuses_is_left_out() -> None:
     assert (START, "system") not in glue and ("user", "user") not in glue and ("assistant", "assistant") not in glue
     assert glue[START, "user"] == "<s><start>user\n"
     assert _reduce(LLAMA2).glue["system", "user"] == "\n<</SYS>>\n\n"
-
-
-def test_the_date_is_not_read() -> None:
-    assert "Today: 26 Jul" in _reduce(LLAMA3).glue[START, "user"]
-    fixed = _reduce("{{ strftime_now('%d %b %Y') }}" + CHATML)
-    assert fixed.glue[START, "user"].startswith("26 Jul 2024<|im_start|>")
-    assert fixed.note.endswith("always writes 2024-07-26") and not _reduce(CHATML).note
-    other = reduce_chat({"tokenizer.chat_template": "{{ strftime_now('%d %b %Y') }}" + CHATML}, "", "", date="2031-01-02")
-    assert other.glue[START, "user"].startswith("02 Jan 2031<|im_start|>")
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import pytest
 
 from infc.frontend import gguf
 from infc.frontend.config import Experts, Rope, Yarn
+from infc.frontend.families import build
 from infc.frontend.validate import validate
 from infc.limits import Limits
 from tests.models.raw_gguf import (
@@ -189,6 +190,19 @@ def test_the_unspoilt_file_is_accepted(tmp_path: Path, arch: str) -> None:
     with gguf.read(path) as model:
         c = validate(model)[0]
     assert c.experts == Experts(N, USED, WIDTH, arch != "qwen2moe", 96 if arch == "qwen2moe" else 0)
+
+
+def test_a_matrix_of_one_row_is_a_vector(tmp_path: Path) -> None:
+    """Some converters write the shared expert's gate so; ggml makes no difference."""
+    path = tmp_path / "m.gguf"
+    raw = mixture("qwen2moe")
+    tensor("ffn_gate_inp_shexp.weight", ne=[32, 1])(raw)
+    path.write_bytes(raw.encode())
+    with gguf.read(path) as model:
+        assert model.tensors["blk.0.ffn_gate_inp_shexp.weight"].ne == (32, 1)
+        graph = build(model, validate(model)[0])
+    (weight,) = {w for op in graph.ops for w in op.weights if w.tensor == "blk.0.ffn_gate_inp_shexp.weight"}
+    assert (weight.n, weight.k, weight.experts) == (1, 32, 1)
 
 
 def test_the_width_is_shared_out_where_it_is_not_stated(tmp_path: Path) -> None:

@@ -94,7 +94,7 @@ def merges(*lines: str) -> Spoil:
     ("G74", "unknown part", merges("h e", "qq x")),
     ("G74", "unknown result", merges("h e", "x y")),
     ("G76", "model missing from the list", keys(model=string("gpt3"))),
-    ("G76", "bert", keys(model=string("bert"))),
+    ("G76", "rwkv", keys(model=string("rwkv"))),
     ("G68", "llama without scores", keys(model=string("llama"))),
     ("G76", "pre unknown", keys(pre=string("smollm3-turbo"))),
     ("G76", "pre empty", keys(pre=string(""))),

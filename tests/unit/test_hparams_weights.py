@@ -55,7 +55,7 @@ def poke(name: str, at: int, code: str, value: float) -> Spoil:
     ("G59", "a vision tower", added(b"v.patch_embd.weight", [32])),
     ("G59", "transposed", entry("blk.0.ffn_down.weight", ne=[32, 64])),
     ("G59", "another shape", entry("blk.0.attn_k.weight", ne=[16, 32])),
-    ("G59", "a vector as a matrix", entry("output_norm.weight", ne=[32, 1])),
+    ("G59", "a vector as a matrix of one column", entry("output_norm.weight", ne=[1, 32])),
     (
         "G59",
         "vocabulary of the head",

@@ -12,8 +12,11 @@ import pytest
 from infc.cli.inspect import inspect
 from infc.cli.main import main
 from infc.options import TARGETS
+from tests.models.families import FAMILIES as DENSE
+from tests.models.families import write_family
 from tests.models.hf_folder import write_folder
 from tests.models.raw_gguf import STRING, T_F64, Raw, array, string, valid
+from tests.models.tiny_moe import EXPERT_TYPES, write_tiny_moe
 
 Capture = pytest.CaptureFixture[str]
 Tiny = Callable[..., Path]
@@ -46,8 +49,10 @@ def test_a_model_that_compiles(tiny_llama: Tiny, capsys: Capture) -> None:
 
 def test_what_quantize_would_make(tiny_llama: Tiny, capsys: Capture) -> None:
     facts = asked(tiny_llama(types="F16"), capsys, "--quantize", "q4_0", "--target", "scalar")
-    assert [f["type"] for f in facts["formats"]] == ["Q4_0", "F32"]
+    assert [f["type"] for f in facts["formats"]] == ["Q4_0", "Q8_0", "F32"]  # the embedding is the head
     assert [t["target"] for t in facts["targets"]] == ["scalar"]
+    facts = asked(tiny_llama(types="F16"), capsys, "--quantize", "Q4_K_M", "--target", "scalar")
+    assert any("blocks of 256: token_embd.weight (Q8_0)" in note for note in facts["notes"])
 
 
 def _type(raw: Raw) -> None:
@@ -60,6 +65,7 @@ SPOILT: list[tuple[str, str, Callable[[Raw], object]]] = [
     ("tokenizer 'rwkv'", "supported", lambda r: r.set("tokenizer.ggml.model", string("rwkv"))),
     ("pre-tokenizer 'nobody'", "supported:", lambda r: r.set("tokenizer.ggml.pre", string("nobody"))),
     ("F64", "supported", _type),
+    ("type 'adapter'", "supported", lambda r: r.set("general.type", string("adapter"))),
 ]
 
 
@@ -74,7 +80,8 @@ def test_what_is_unsupported_is_shown_and_refused(
     path = tmp_path / "m.gguf"
     path.write_bytes(raw.encode())
     facts = asked(path, capsys)
-    assert not facts["supported"] and any(named in s and rest in s for s in facts["unsupported"])
+    assert not facts["supported"] and len(facts["unsupported"]) == 1
+    assert named in facts["unsupported"][0] and rest in facts["unsupported"][0]
     assert len(facts["tensors"]) == 12 and facts["parameters"] > 0
     assert main(["compile", str(path), "--target", "scalar"]) == 2
     lines = capsys.readouterr().err.splitlines()
@@ -111,7 +118,7 @@ def test_tables(tiny_llama: Tiny, capsys: Capture, tmp_path: Path) -> None:
     """For a terminal; a model's strings cannot drive it."""
     assert main(["inspect", str(tiny_llama(name="\x1b[31mred")), "--table", "--ctx", "64"]) == 0
     out = capsys.readouterr().out
-    for text in ("supported", "memory for 1 x 64 positions", "target amx", "token_embd.weight", "Q4_0"):
+    for text in ("supported", "memory for 1 x 64 positions", "target amx", "token_embd.weight", "Q4_0", "rows are looked up"):
         assert text in out
     assert "\x1b" not in out
     path = tmp_path / "m.gguf"
@@ -119,6 +126,57 @@ def test_tables(tiny_llama: Tiny, capsys: Capture, tmp_path: Path) -> None:
     assert main(["inspect", str(path), "--table"]) == 0
     out = capsys.readouterr().out
     assert "NOT supported" in out and "\x1b" not in out
+
+
+@pytest.mark.parametrize("family", [*DENSE, *EXPERT_TYPES])
+def test_settings_in_words(tmp_path: Path, capsys: Capture, family: str) -> None:
+    """Of every family, whatever its features; layers that are alike are one row."""
+    path = tmp_path / "m.gguf"
+    if family in DENSE:
+        write_family(path, family)
+    else:
+        write_tiny_moe(path, family=family)
+    assert main(["inspect", str(path), "--table", "--target", "scalar,avx2"]) == 0
+    out = capsys.readouterr().out
+    lines = {parts[1].strip(): parts[2].strip() for parts in (line.split("\u2502") for line in out.splitlines()) if len(parts) > 3}
+    layers = int(lines["n_layers"])
+    assert lines["blk.*.attn_output.weight"] == str(layers) and "blk.0.attn_output.weight" not in out
+    assert "targets scalar, avx2" in out and "{" not in out
+    assert lines["layers"] == {
+        "llama": "3 with a window of 48", "gemma2": "2 with a window of 48, 1 see everything",
+        "gemma3": "6 with a window of 48 (rotation 1), 1 see",  # folded
+        "smollm3": "3 see everything (rotation 0), 1 see", "phi3": "3 with a window of 48", "starcoder2": "3 with a window of 48",
+        "gpt-oss": "1 with a window of 40, 1 see everything",
+    }.get(family, f"{layers} see everything")  # fmt: skip
+    assert lines.get("experts", "").startswith("2 of 6, width 96") == (family in EXPERT_TYPES)
+    assert ("YaRN 4 times" in out) == (family == "gpt-oss")
+    assert ("rotation" in lines) == (family not in ("gpt2", "gemma3"))
+
+
+@pytest.mark.parametrize(
+    ("files", "says"),
+    [
+        ({"m.gguf": b"GGUF"}, "but m.gguf: give that file"),
+        ({"adapter_config.json": b"{}"}, "an adapter is no model"),
+        ({"config.json": b"{}", "pytorch_model.bin": b"x"}, "but pytorch_model.bin: only safetensors are read"),
+        ({"config.json": b"{}", "consolidated.safetensors": b"x"}, "but consolidated.safetensors, which no index names"),
+        ({"config.json": b"{}", "model.safetensors": b"version https://git-lfs.github.com/spec/v1\n"}, "git lfs pull"),
+    ],
+)
+def test_folders_that_are_no_model_say_what_to_do(tmp_path: Path, capsys: Capture, files: dict[str, bytes], says: str) -> None:
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+    for command in (["inspect"], ["compile", "--target", "scalar"]):
+        assert main([*command, str(tmp_path)]) == 2
+        out, err = capsys.readouterr()
+        assert out == "" and len(err.splitlines()) == 1 and says in err
+
+
+def test_a_pointer_in_place_of_the_file(tmp_path: Path, capsys: Capture) -> None:
+    path = tmp_path / "m.gguf"
+    path.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12\n")
+    assert main(["inspect", str(path)]) == 2
+    assert "git lfs pull" in capsys.readouterr().err
 
 
 def test_the_function_is_the_command(tiny_llama: Tiny) -> None:

@@ -44,7 +44,9 @@ def _members(s: CharSet) -> np.ndarray:
 _ALL = "".join(chr(c) for c in range(CODE_POINTS) if not 0xD800 <= c < 0xE000)
 
 
-@pytest.mark.parametrize("pattern", [r"\p{L}", r"\p{N}", r"\p{M}", r"\s", r"\d", r"(?i:s)"])
+@pytest.mark.parametrize(
+    "pattern", [r"\p{L}", r"\p{N}", r"\p{M}", r"\p{Han}", r"\s", r"\d", r"(?i:s)", r"[\p{L}\p{M}&&[^\p{Han}]]", r"[^\p{L}&&[\p{Han}a]]"]
+)
 def test_sets_of_all_code_points(pattern: str) -> None:
     kept = "".join(piece for piece, _ in Split(Regex(pattern), "removed").pre_tokenize_str(_ALL))
     theirs = np.ones(CODE_POINTS, bool)
@@ -148,6 +150,7 @@ def test_nested_splits() -> None:
 @pytest.mark.parametrize(
     "pattern",
     ["", "a*", "(a|)", "a??", "a+?", "a*+", "a{3,1}", "a{1,9999}", "a{x}", "a{", "(a", "a)", "[a", "[]", "[b-a]", "[a[b]]", "[a&&b]",
+     "[a&&[b]c]", "[&&[b]]", "(?i:[a&&[b]])", "[a&&[b]",
      "^a", "*a", r"\w", r"\p{Greek}", r"\p", r"\pL", r"\bx", r"\1", r"\x1", "a\\", "(?!ab)c", "(?<=a)b", "(?>a)", "(?P<n>a)",
      "(?i:é)", "(?i:ss)", "(?!a)+b", "(" * 40 + "a" + ")" * 40, r"[^\s\S]"],
 )  # fmt: skip

@@ -31,6 +31,10 @@ class File:
     def data(self, name: str) -> np.ndarray[Any, Any]:
         return self.bytes
 
+    def pieces(self, name: str) -> list[np.ndarray[Any, Any]]:
+        half = self.bytes.size // 2  # of an even number of blocks
+        return [self.bytes[:half], self.bytes[half:]]
+
 
 def check(type: str, blocks: np.ndarray[Any, Any]) -> list[str]:
     warnings: list[str] = []

@@ -12,6 +12,7 @@ import pytest
 from infc.errors import InputError
 from infc.tokenizer import compile_tokenizer
 from infc.tokenizer.added import automaton
+from infc.tokenizer.section import HEADER, TABLES
 from tests.unit.tokenizer_support import EFILE, CTokenizer, P, build, read_kv, synthetic_kv
 
 _SIZE = len(synthetic_kv("gpt-2")[P + "tokens"])
@@ -109,8 +110,9 @@ def test_a_damaged_section_is_refused(built: Any) -> None:
         damaged = bytearray(section)
         damaged[offset : offset + 4] = struct.pack("<I", value)
         assert CTokenizer(built, bytes(damaged)).status == EFILE, (offset, value)
-    for entry in range(18):  # the directory: past the end, wrapping, unaligned
+    directory = 16 + 4 * len(HEADER)
+    for entry in range(len(TABLES)):  # the directory: past the end, wrapping, unaligned
         for offset in (len(section) + 64, 2**64 - 64, 1):
             damaged = bytearray(section)
-            damaged[64 + 16 * entry : 72 + 16 * entry] = struct.pack("<Q", offset)
+            damaged[directory + 16 * entry : directory + 16 * entry + 8] = struct.pack("<Q", offset)
             assert CTokenizer(built, bytes(damaged)).status == EFILE, (entry, offset)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import random
+from datetime import date
 from typing import Any
 
 import pytest
 
+from infc.dates import fill
 from infc.tokenizer import compile_tokenizer, reduce_chat
 from infc.tokenizer.chat import STRIP_NEWLINES
-from infc.tokenizer.chat_render import DATE, Conversation, render_all
+from infc.tokenizer.chat_render import Conversation, render_all
 from tests.unit.peer_llama import PeerTokenizer
 from tests.unit.peer_vocabularies import peer_folder, vectors
 from tests.unit.tokenizer_support import SPECIAL, CTokenizer, P, adversarial, build, read_kv
@@ -74,6 +76,13 @@ def test_chat_templates() -> None:
     for path in paths:
         said = found[path.stem].render(thought) if found[path.stem] else None
         if said is not None:
-            note = found[path.stem].note
-            written = render_all(path.read_text("utf-8"), {"bos_token": "<s>", "eos_token": "</s>"}, [thought], DATE if note else "")
-            assert written == [said], path.stem
+            names = {"bos_token": "<s>", "eos_token": "</s>", "date_string": "29 Feb 2032"}
+            written = render_all(path.read_text("utf-8"), names, [thought], "2032-02-29")
+            assert written == [fill(said, date(2032, 2, 29))], path.stem
+    dated = {name for name, r in found.items() if "takes that of the day" in r.note}
+    assert dated == {
+        "Apertus-8B-Instruct", "Mistral-Small-3.2-24B-Instruct-2506", "ibm-granite-granite-3.3-2B-Instruct",
+        "meta-llama-Llama-3.1-8B-Instruct", "meta-llama-Llama-3.2-3B-Instruct", "meta-llama-Llama-3.3-70B-Instruct", "muse-glimmer",
+        "openai-gpt-oss-120b", "upstage-Solar-Open-100B",
+    }  # fmt: skip
+    assert not any("always writes" in r.note for r in found.values())

@@ -5,11 +5,14 @@ from __future__ import annotations
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from infc.tokenizer import compile_tokenizer, reduce_chat
-from tests.unit.tokenizer_support import CPUS, SOURCES, WARNINGS, P, host_isas, runtime_c, spm_kv, synthetic_kv
+from tests.models.tiny import CHATML
+from tests.unit.tokenizer_support import CPUS, SOURCES, WARNINGS, P, host_isas, runtime_c, spm_kv, synthetic_kv, wordpiece_kv
+from tests.unit.unigram_support import trained
 
 
 @pytest.mark.parametrize("cc", ["gcc", "clang"])
@@ -21,10 +24,18 @@ def test_warnings_of_both_compilers(cc: str, tmp_path: Path) -> None:
         subprocess.run(command, check=True)
 
 
+def _keys(kind: str) -> dict[str, Any]:
+    if kind == "bert":
+        return wordpiece_kv()
+    if kind.startswith("t5"):
+        return trained("bytes" if kind.endswith("bytes") else "t5")[1] | {"tokenizer.chat_template": CHATML}
+    return spm_kv(5, prefix=kind == "spm") if kind.startswith("spm") else synthetic_kv(kind)
+
+
 @pytest.mark.asan
-@pytest.mark.parametrize("kind", ["llama-bpe", "smollm", "deepseek-v3", "spm", "spm without prefix"])
+@pytest.mark.parametrize("kind", ["llama-bpe", "smollm", "deepseek-v3", "spm", "spm without prefix", "bert", "t5", "t5 bytes"])
 def test_random_text_and_damaged_sections(kind: str, tmp_path: Path) -> None:
-    kv = spm_kv(5, prefix=kind == "spm") if kind.startswith("spm") else synthetic_kv(kind)
+    kv = _keys(kind)
     section, chat, program = tmp_path / "tok", tmp_path / "chat", tmp_path / "fuzz"
     section.write_bytes(compile_tokenizer(kv, len(kv[P + "tokens"])))
     chat.write_bytes(reduce_chat(kv).encode())

@@ -22,9 +22,10 @@ from infc.tokenizer.patterns import DIGITS, GPT2, PRETOKENIZERS
 from tests.models.tiny import CHATML, vocabulary
 
 P = "tokenizer.ggml."
-SPECIAL, BOS = 1, 2
+SPECIAL, BOS, END = 1, 2, 4
 EINPUT, ELIMIT, ENOMEM, EFILE = -1, -2, -4, -5
-SOURCES = ("infc_pretok.c", "infc_scan.c", "infc_merge.c", "infc_pieces.c", "infc_tokenizer.c", "infc_chat.c")
+SOURCES = ("infc_pretok.c", "infc_scan.c", "infc_merge.c", "infc_pieces.c", "infc_wordpiece.c", "infc_unigram.c", "infc_tokenizer_open.c",
+           "infc_tokenizer.c", "infc_date.c", "infc_chat.c")  # fmt: skip
 # infc_program.h: the CPU features that code may use.
 CPUS = {"scalar": 0, "avx2": 1, "avx512": 3}
 WARNINGS = ("-std=c11", "-Wall", "-Wextra", "-Werror")
@@ -40,7 +41,12 @@ int infc_tok_detokenize(const void *t, const int32_t *ids, size_t n, int special
 int infc_tok_decode(const void *t, infc_decoder *d, int32_t id, int special, uint8_t *out, size_t cap);
 int infc_tok_is_eog(const void *t, int32_t id);
 int infc_chat_open(const uint8_t *section, size_t size, void *out);
-int infc_chat_encode(const void *c, const void *t, const infc_message *messages, int32_t n, int generate, infc_ids *out, int32_t *bad);
+typedef struct { int32_t year, month, day; } infc_date;
+int infc_date_parse(const char *text, infc_date *out);
+infc_date infc_date_today(void);
+size_t infc_date_format(infc_date date, const uint8_t *format, size_t size, uint8_t *out, int *ok);
+int infc_chat_encode(const void *c, const void *t, const infc_message *messages, int32_t n, int generate, infc_date date, infc_ids *out,
+                     int32_t *bad);
 """
 # More than the C structs need; they hold pointers and numbers only.
 _STRUCT_WORDS = 1024
@@ -124,15 +130,15 @@ class CTokenizer:
     def is_eog(self, token: int) -> int:
         return int(self.lib.infc_tok_is_eog(self._t, token))
 
-    def chat(self, messages: list[tuple[str, bytes]], generate: bool) -> list[int] | int:
-        """Ids of a conversation, or the error."""
+    def chat(self, messages: list[tuple[str, bytes]], generate: bool, day: tuple[int, int, int] = (2024, 7, 26)) -> list[int] | int:
+        """Ids of a conversation, or the error. ``day``: year, month, day."""
         keep = [(self.ffi.new("char[]", r.encode()), self.ffi.new("char[]", c or b"\0")) for r, c in messages]
         m = self.ffi.new("infc_message[]", max(1, len(messages)))
         for i, ((role, content), (_, raw)) in enumerate(zip(keep, messages, strict=True)):
             m[i].role, m[i].content, m[i].size = role, content, len(raw)
         out = self.ffi.new("infc_ids *", {"ids": self._ids_at, "cap": len(self._ids), "n": 0})
         bad = self.ffi.new("int32_t *")
-        error = self.lib.infc_chat_encode(self._chat, self._t, m, len(messages), generate, out, bad)
+        error = self.lib.infc_chat_encode(self._chat, self._t, m, len(messages), generate, day, out, bad)
         return int(error) if error else self._ids[: out.n].tolist()
 
 
@@ -249,4 +255,28 @@ def spm_kv(seed: int = 0, prefix: bool = True, n_merges: int = 120) -> dict[str,
         P + "model": "llama", P + "tokens": tokens, P + "scores": scores,
         P + "token_type": [2, 3, 3, 4, *[6] * 256, *[1] * (len(parts) + len(joined))], P + "bos_token_id": 1, P + "eos_token_id": 2,
         P + "add_space_prefix": prefix, "tokenizer.chat_template": CHATML,
+    }  # fmt: skip
+
+
+def wordpiece_kv(seed: int = 0, every: bool = False, n_pieces: int = 400) -> dict[str, Any]:
+    """Keys of a small WordPiece vocabulary as GGUF has it: special tokens, letters that begin and that continue a word, and random pieces
+    of both kinds. ``every``: all characters of the first planes continue a word and stand alone, so that none is unknown."""
+    rnd = random.Random(seed)
+    mark = "\u2581"
+    letters = [*"abcdefghijklmnopqrstuvwxyz0123456789ABCDEHIKXZ", *"éüßñøæœıſиампрвет世界日가각\u0301\u0308\u302e\u1b44"]
+    if every:
+        letters += [c for c in map(chr, range(0x21, 0x30000)) if c not in letters and c != mark and not 0xD800 <= ord(c) < 0xE000]
+    alone = [*"!?.,;:'\"()[]<>-_/#@$%&*+=~^`{}|\\", "\u3002", "\u00bf"]
+    pieces: dict[str, None] = {}
+    while len(pieces) < n_pieces:
+        pieces["".join(rnd.choice("etaoinshrdlué") for _ in range(rnd.randint(2, 5)))] = None
+    words = [*letters, *(p for i, p in enumerate(pieces) if i % 2), "the", "hello", "world", "return", "naive"]
+    ends = [*letters, *(p for i, p in enumerate(pieces) if i % 3), "ing", "##"]
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    starts = dict.fromkeys(mark + w for w in [*alone, *words])
+    tokens = [*special, *starts, *dict.fromkeys(e for e in ends if e not in special)]
+    return {
+        P + "model": "bert", P + "pre": "default", P + "tokens": tokens, P + "token_type": [3] * 5 + [1] * (len(tokens) - 5),
+        P + "unknown_token_id": 1, P + "cls_token_id": 2, P + "seperator_token_id": 3, P + "padding_token_id": 0,
+        "tokenizer.chat_template": CHATML,
     }  # fmt: skip

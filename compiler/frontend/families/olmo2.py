@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from infc.frontend import rules
 from infc.frontend.builder import Builder
-from infc.frontend.config import ModelConfig
+from infc.frontend.config import ModelConfig, Rope
 from infc.frontend.dense import dense, rope, windows
 from infc.frontend.families.family import Family
 from infc.frontend.gguf import ModelFile
@@ -22,7 +22,8 @@ def config(keys: Keys, limits: Limits) -> ModelConfig:
     main = rope(keys, limits, halves=True)
     if all(layer.window == 0 for layer in layers):
         return dense(keys, limits, (main,), layers)
-    local = replace(main, base=keys.f32(".rope.freq_base_swa", "G34", lambda x: x >= 1, main.base), factor=1.0)
+    # layers with a window are not stretched
+    local = Rope(main.dim, keys.f32(".rope.freq_base_swa", "G34", lambda x: x >= 1, main.base), orig_ctx=main.orig_ctx, halves=True)
     ropes = (main,) if local == main else (main, local)
     return dense(keys, limits, ropes, tuple(replace(layer, rope=len(ropes) - 1 if layer.window else 0) for layer in layers))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -22,6 +21,7 @@ class Config:
         self.arch = arch
         self.kv: dict[str, Value] = {}
         self.kv_types: dict[str, str] = {}
+        self.notes: list[str] = []  # sentences that are worth showing
 
     def get(self, *names: str) -> Any:
         """The first of ``names`` that is there and not null; else None."""
@@ -109,74 +109,3 @@ def common(c: Config, eps: str = "rms") -> None:
         c.put(".attention.layer_norm_rms_epsilon", "f32", c.real("rms_norm_eps", default=1e-6))
     else:
         c.put(".attention.layer_norm_epsilon", "f32", c.real("layer_norm_epsilon", "norm_epsilon", default=1e-5))
-
-
-def rope_parameters(c: Config, layer_type: str = "full_attention") -> dict[str, Any]:
-    """rope_theta and the scaling's keys, whichever of transformers' three spellings the file has; ``rope_type`` is there."""
-    found = c.get("rope_parameters") or {}
-    scaling = c.get("rope_scaling") or {}
-    if not isinstance(found, dict) or not isinstance(scaling, dict):
-        raise InputError("S11", "rope_scaling and rope_parameters are objects", CONFIG)
-    if isinstance(found.get(layer_type), dict):  # one set a kind of layer
-        found = found[layer_type]
-    found = {"rope_theta": c.get("rope_theta"), **scaling, **found}
-    kind = found.get("rope_type", found.get("type", "default"))
-    if not isinstance(kind, str):
-        raise InputError("S11", "rope_type is not a string", CONFIG)
-    return found | {"rope_type": kind}
-
-
-def rope(c: Config, theta: float = 10000.0, partial: bool = False) -> dict[str, Any]:
-    """Base, rotated dimensions and linear scaling; what else the parameters hold is returned: factors are tensors."""
-    p = rope_parameters(c)
-    base = p["rope_theta"]
-    c.put(".rope.freq_base", "f32", theta if base is None else real(base, "rope_theta"))
-    share = c.get("partial_rotary_factor") if c.get("partial_rotary_factor") is not None else p.get("partial_rotary_factor", 1.0)
-    head_dim = c.heads[2]
-    turned = int(real(share, "partial_rotary_factor") * head_dim)
-    if turned != head_dim and not partial:
-        raise InputError("S11", f"partial_rotary_factor {share} is not supported in {c.arch}", CONFIG)
-    c.put(".rope.dimension_count", "u32", turned)
-    kind = p["rope_type"]
-    if kind == "linear":
-        c.put(".rope.scaling.type", "str", "linear")
-        c.put(".rope.scaling.factor", "f32", real(p.get("factor"), "factor of rope_scaling"))
-    elif kind not in ("default", "llama3", "longrope", "su"):
-        raise InputError("S11", f"rope scaling {kind[:40]!r} is not supported (linear, llama3 and longrope are)", CONFIG)
-    return p
-
-
-def llama3_factors(c: Config, p: dict[str, Any]) -> list[float]:
-    """Divisors of the frequencies, one a pair: 1 for fast pairs, ``factor`` for slow ones, between them smoothly (Llama 3.1)."""
-    factor, low, high, trained = (
-        real(p.get(key, default), key)
-        for key, default in (
-            ("factor", 8.0), ("low_freq_factor", 1.0), ("high_freq_factor", 4.0), ("original_max_position_embeddings", 8192),
-        )
-    )  # fmt: skip
-    dim, base = c.heads[2], real(p["rope_theta"] if p["rope_theta"] is not None else 10000.0, "rope_theta")
-    if not (factor > 0 and 0 < low < high and trained > 0 and base >= 1):
-        raise InputError("S11", "the llama3 rope scaling's factors are out of range", CONFIG)
-    found = []
-    for i in range(dim // 2):
-        wavelength = 2 * math.pi * base ** (2 * i / dim)
-        blend = min(max((trained / wavelength - low) / (high - low), 0.0), 1.0)
-        found.append(1 / ((1 - blend) / factor + blend))
-    return found
-
-
-def longrope_factors(c: Config, p: dict[str, Any], n: int) -> tuple[list[float], list[float]]:
-    """(short, long) factors, ``n`` each; puts the scaling's keys."""
-    trained = c.number("original_max_position_embeddings", default=p.get("original_max_position_embeddings"))
-    stretch = c.number("max_position_embeddings") / max(trained, 1)
-    c.put(".rope.scaling.type", "str", "longrope")
-    c.put(".rope.scaling.original_context_length", "u32", trained)
-    attention = math.sqrt(1 + math.log(stretch) / math.log(trained)) if stretch > 1 and trained > 1 else 1.0
-    c.put(".rope.scaling.attn_factor", "f32", attention)
-    both = []
-    for name in ("short_factor", "long_factor"):
-        values = p.get(name)
-        if not isinstance(values, list) or len(values) != n:
-            raise InputError("S11", f"{name} must be a list of {n} numbers", CONFIG)
-        both.append([real(x, name) for x in values])
-    return both[0], both[1]

@@ -21,7 +21,7 @@ CONFIG, TOKENIZER = "config.json", "tokenizer.json"
 # What is read when it is there; with the shards, what a digest of the model is taken over.
 DOCUMENTS = (
     CONFIG, "generation_config.json", INDEX, TOKENIZER, "tokenizer_config.json", "special_tokens_map.json",
-    "chat_template.jinja", "chat_template.json",
+    "added_tokens.json", "tokenizer.model", "chat_template.jinja", "chat_template.json",
 )  # fmt: skip
 _SHARD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]*\.safetensors")
 _MOST_SHARDS = 4096
@@ -43,7 +43,7 @@ class Folder:
         self.entries: dict[str, tuple[str, Entry]] = {}
         try:
             if not (path / CONFIG).exists():
-                raise InputError("S09", f"a folder of a model has a {CONFIG}, this one has none", str(path))
+                raise InputError("S09", f"a folder of a model has a {CONFIG}, this one has none{_instead(path)}", str(path))
             self._open_shards()
         except BaseException:
             self.close()
@@ -56,15 +56,16 @@ class Folder:
     def text(self, name: str, code: str) -> str:
         """A document as text."""
         try:
-            return self._document(name, code).decode("utf-8")
+            return self.document(name, code).decode("utf-8")
         except UnicodeDecodeError:
             raise InputError(code, "not UTF-8", name) from None
 
     def json(self, name: str, code: str) -> dict[str, Any]:
         """A JSON object; empty if there is no such document. Raises InputError ``code`` for anything else."""
-        return parse_json(self._document(name, code), code, name) if self.has(name) else {}
+        return parse_json(self.document(name, code), code, name) if self.has(name) else {}
 
-    def _document(self, name: str, code: str) -> bytes:
+    def document(self, name: str, code: str) -> bytes:
+        """A document's bytes."""
         file = MappedFile(self.path / name, 1, "document")
         self._documents.append(file)
         if file.size > self.limits.metadata_bytes // 4:  # what Python makes of it is some four times as large
@@ -92,9 +93,7 @@ class Folder:
             self.entries = {name: (SINGLE, e) for name, e in self._open(SINGLE).items()}
             return
         if not self.has(INDEX):
-            other = any(self.path.glob("*.bin")) or any(self.path.glob("*.safetensors"))
-            hint = f" (other weights are there, but only {SINGLE} and {INDEX} are looked for)" if other else ""
-            raise InputError("S09", f"the folder has neither {SINGLE} nor {INDEX}{hint}", str(self.path))
+            raise InputError("S09", f"the folder has neither {SINGLE} nor {INDEX}{_instead(self.path)}", str(self.path))
         named = self._index()
         for shard in sorted(set(named.values())):
             found = self._open(shard)
@@ -132,6 +131,21 @@ class Folder:
         entries = read_header(file, self.limits)
         _second_opinion(file.path, entries)
         return entries
+
+
+def _instead(folder: Path) -> str:
+    """What is there in place of what was looked for."""
+    for pattern, what in (
+        ("*.gguf", ", but {}: give that file"),
+        ("adapter_config.json", ", but {}: an adapter is no model, merge it into its base first"),
+        ("*.bin", ", but {}: only safetensors are read, save the model so"),
+        ("*.pth", ", but {}: only safetensors are read, save the model so"),
+        ("*.safetensors", ", but {}, which no index names"),
+    ):
+        found = sorted(folder.glob(pattern))
+        if found:
+            return what.format("".join(c if c.isprintable() else "?" for c in found[0].name[:60]))
+    return ""
 
 
 def _second_opinion(path: Path, entries: dict[str, Entry]) -> None:

@@ -1,4 +1,4 @@
-"""tokenizer.json and tokenizer_config.json as the ``tokenizer.ggml.*`` keys that a GGUF file would have.
+"""tokenizer.json (or tokenizer.model) and tokenizer_config.json as the ``tokenizer.ggml.*`` keys that a GGUF file would have.
 
 What cannot be said in those keys, and would tokenize differently without a sign, is refused (InputError S13; G76 for a pre-tokenizer).
 """
@@ -11,39 +11,52 @@ from typing import Any
 import numpy as np
 
 from infc.errors import InputError
+from infc.frontend.hf import sentencepiece, wordpiece
 from infc.frontend.hf.config import Config
 from infc.frontend.hf.folder import TOKENIZER, Folder
 from infc.frontend.hf.pretok import pre_name
+from infc.frontend.hf.special import SETTINGS, chat_template, content, ends, special, template_ends
 from infc.limits import Limits
 
 _P = "tokenizer.ggml."
-_SETTINGS, _TEMPLATE, _TEMPLATE_JSON = "tokenizer_config.json", "chat_template.jinja", "chat_template.json"
+_SPECIALS, _ADDED = "special_tokens_map.json", "added_tokens.json"
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
-# name in tokenizer_config.json -> in GGUF
-_SPECIAL = {
-    "bos": "bos", "eos": "eos", "unk": "unknown", "sep": "seperator", "pad": "padding", "cls": "cls", "mask": "mask",
-}  # fmt: skip
 _BYTE = re.compile(r"<0x[0-9A-Fa-f]{2}>")
 _SPACE = "\u2581"  # SentencePiece's sign for a space
 
 
 def fill(c: Config, folder: Folder, limits: Limits) -> None:
     """Put the tokenizer's keys and the chat template into ``c``."""
-    if not folder.has(TOKENIZER):
-        other = " (tokenizer.model alone is not read)" if folder.has("tokenizer.model") else ""
-        raise InputError("S13", f"the folder has no {TOKENIZER}{other}", str(folder.path))
+    settings = folder.json(_SPECIALS, "S13") | folder.json(SETTINGS, "S13")
+    if folder.has(TOKENIZER):
+        _from_json(c, folder, limits, settings)
+    elif folder.has(sentencepiece.MODEL):
+        _from_sentencepiece(c, folder, limits, settings)
+    else:
+        others = [name for name in ("vocab.json", "vocab.txt", "tekken.json") if folder.has(name)]
+        hint = f" ({others[0]} is not read)" if others else ""
+        raise InputError("S13", f"the folder has neither {TOKENIZER} nor {sentencepiece.MODEL}{hint}", str(folder.path))
+    ends(c, folder)
+    template = chat_template(folder, settings)
+    if template is not None:
+        c.put("tokenizer.chat_template", "str", template)
+
+
+def _from_json(c: Config, folder: Folder, limits: Limits, settings: dict[str, Any]) -> None:
+    """tokenizer.json's keys."""
     found = folder.json(TOKENIZER, "S13")
-    settings = folder.json(_SETTINGS, "S13")
     model = _object(found, "model")
     kind = model.get("type")
-    if kind != "BPE":
-        raise InputError("G76", f"tokenizer model {str(kind)[:40]!r} is not supported (BPE is)", TOKENIZER)
-    for key in ("dropout", "continuing_subword_prefix", "end_of_word_suffix"):
+    if kind not in ("BPE", "WordPiece"):
+        raise InputError("G76", f"tokenizer model {str(kind)[:40]!r} is not supported (BPE and WordPiece are)", TOKENIZER)
+    for key in ("dropout", "end_of_word_suffix", *(["continuing_subword_prefix"] if kind == "BPE" else [])):
         if model.get(key) not in (None, "", 0):
             raise InputError("S13", f"{key} {str(model[key])[:40]!r} is not supported", TOKENIZER)
     tokens, types, added = _tokens(c, found, model, limits)
-    merges = _merges(model)
-    if model.get("byte_fallback") is True:
+    merges = _merges(model) if kind == "BPE" else []
+    if kind == "WordPiece":
+        wordpiece.fill(c, found, model, tokens, types)
+    elif model.get("byte_fallback") is True:
         _sentencepiece(c, found, tokens, types, merges)
     else:
         c.put(_P + "model", "str", "gpt2")
@@ -53,15 +66,59 @@ def fill(c: Config, folder: Folder, limits: Limits) -> None:
         _check_normalizer(found)
     c.put(_P + "tokens", "[str]", tokens)
     c.put(_P + "token_type", "[i32]", np.array(types, np.int32))
-    _special(c, found, settings, added)
-    template = _chat_template(folder, settings)
-    if template is not None:
-        c.put("tokenizer.chat_template", "str", template)
+    around = (("cls", "bos"), ("sep", "sep")) if kind == "WordPiece" else (("bos", "bos"), ("eos", "eos"))
+    special(c, settings, added, template_ends(found), around)
+
+
+def _from_sentencepiece(c: Config, folder: Folder, limits: Limits, settings: dict[str, Any]) -> None:
+    """tokenizer.model's keys, with the tokens that other files add, as llama.cpp's converter adds them."""
+    model = sentencepiece.read(folder.document(sentencepiece.MODEL, "S13"), limits)
+    n = c.number("vocab_size", default=len(model.pieces))
+    if len(model.pieces) > n:
+        raise InputError("S13", f"{len(model.pieces)} pieces for a vocabulary of {n}", sentencepiece.MODEL)
+    tokens, types = [f"[PAD{i}]" for i in range(n)], [UNUSED] * n
+    scores = np.full(n, -10000.0, np.float32)
+    for i, (text, score, kind) in enumerate(model.pieces):
+        tokens[i], scores[i], types[i] = text, score, kind
+
+    def add(text: object, i: object, kind: int) -> None:
+        if not isinstance(text, str) or not text:
+            raise InputError("S13", "an added token without content", SETTINGS)
+        if type(i) is int and i >= n:
+            _past(c, text, i, n)
+            return
+        if type(i) is not int or i < 0:
+            raise InputError("S13", f"token {text[:40]!r} has id {str(i)[:20]} of {n}", SETTINGS)
+        tokens[i], scores[i], types[i] = text, -1000.0, kind
+
+    for text, i in folder.json(_ADDED, "S13").items():
+        add(text, i, USER_DEFINED)
+    decoder = settings.get("added_tokens_decoder") or {}
+    for key, entry in decoder.items() if isinstance(decoder, dict) else ():
+        text = content(entry) or ""
+        control = isinstance(entry, dict) and entry.get("special") is True or _looks_special(text)
+        number = int(key) if key.isascii() and key.isdigit() and len(key) < 10 else None
+        add(text if control else text.replace(_SPACE, " "), number, CONTROL if control else USER_DEFINED)
+    c.put(".vocab_size", "u32", n)
+    c.put(_P + "model", "str", "llama")
+    c.put(_P + "pre", "str", "default")
+    c.put(_P + "tokens", "[str]", tokens)
+    c.put(_P + "scores", "[f32]", scores)
+    c.put(_P + "token_type", "[i32]", np.array(types, np.int32))
+    prefix = settings.get("add_prefix_space")
+    c.put(_P + "add_space_prefix", "bool", prefix if isinstance(prefix, bool) else model.space_prefix)
+    for name, i in model.ids.items():
+        if 0 <= i < n and c.values.get(f"{name}_token_id") is None:
+            c.values[f"{name}_token_id"] = i
+    # transformers' tokenizers of this kind begin a text unless told otherwise
+    bos = content(settings.get("bos_token")) or (tokens[model.ids["bos"]] if 0 <= model.ids["bos"] < n else None)
+    ids = {t: i for i, t in enumerate(tokens)}
+    special(c, settings, ids, (bos if bos in ids else None, None))
 
 
 def notes(folder: Folder) -> list[str]:
     """What the user should know of the tokenizer."""
-    if _normalizer(folder.json(TOKENIZER, "S13")) == ["NFC"]:
+    if folder.has(TOKENIZER) and _normalizer(folder.json(TOKENIZER, "S13")) == ["NFC"]:
         return ["the tokenizer wants text in Unicode's form NFC: give it so, nothing converts it"]
     return []
 
@@ -98,9 +155,17 @@ def _tokens(c: Config, found: dict[str, Any], model: dict[str, Any], limits: Lim
         control = entry.get("special") is True or _looks_special(text)
         if vocab.get(text) == i and isinstance(i, int):
             types[i] = UNUSED  # the vocabulary has it too
+        if type(i) is int and i >= n:
+            _past(c, text, i, n)
+            continue
         added[text] = _place(tokens, types, text if control else text.replace(_SPACE, " "), i, CONTROL if control else USER_DEFINED)
     c.put(".vocab_size", "u32", n)
     return tokens, types, added
+
+
+def _past(c: Config, text: str, i: int, n: int) -> None:
+    """Fine-tuned models have such tokens, mostly for padding: no row of the embedding is theirs, so no text can have them."""
+    c.notes.append(f"added token {text[:40]!r} is left out: its id {i} is past the embedding's {n} rows")
 
 
 def _place(tokens: list[str], types: list[int], text: str, i: object, kind: int) -> int:
@@ -173,68 +238,3 @@ def _space_prefix(found: dict[str, Any]) -> bool:
         if pre.get("split") is False and scheme in ("always", "first", "never"):
             return bool(scheme != "never")
     raise InputError("S13", f"a normalizer and pre-tokenizer that are not SentencePiece's: {str(steps)[:60]}, {str(pre)[:60]}", TOKENIZER)
-
-
-def _content(entry: object) -> str | None:
-    """A special token's text: a string, or an object with one."""
-    text = entry.get("content") if isinstance(entry, dict) else entry
-    return text if isinstance(text, str) else None
-
-
-def _special(c: Config, found: dict[str, Any], settings: dict[str, Any], added: dict[str, int]) -> None:
-    """Ids of the special tokens, and whether text starts or ends with one."""
-    ids: dict[str, int] = {}
-    for name, key in _SPECIAL.items():
-        text = _content(settings.get(f"{name}_token"))
-        i = added.get(text) if text is not None else None
-        if i is None:
-            value = c.values.get(f"{name}_token_id")
-            value = value[0] if isinstance(value, list) and value else value
-            i = value if type(value) is int and 0 <= value < len(_list(c)) else None
-        if i is not None:
-            ids[name] = i
-            c.put(f"{_P}{key}_token_id", "u32", i)
-    first, last = _template_ends(found)
-    for name, text in (("bos", first), ("eos", last)):
-        stated = settings.get(f"add_{name}_token")
-        adds = stated if isinstance(stated, bool) else text is not None and ids.get(name) == added.get(text)
-        if text is not None and not isinstance(stated, bool) and not adds:
-            raise InputError("S13", f"every text gets {text[:40]!r}, which is not the {name} token", TOKENIZER)
-        c.put(f"{_P}add_{name}_token", "bool", adds)
-
-
-def _list(c: Config) -> list[str]:
-    tokens = c.kv[_P + "tokens"]
-    assert isinstance(tokens, list)
-    return tokens
-
-
-def _template_ends(found: dict[str, Any]) -> tuple[str | None, str | None]:
-    """The special tokens that the post-processor puts before and after one text."""
-    post = found.get("post_processor")
-    steps = (post.get("processors") or [post]) if isinstance(post, dict) else []
-    for step in steps if isinstance(steps, list) else []:
-        if isinstance(step, dict) and step.get("type") == "TemplateProcessing":
-            single = step.get("single")
-            parts = [p for p in single if isinstance(p, dict)] if isinstance(single, list) else []
-            names = [p["SpecialToken"].get("id") if isinstance(p.get("SpecialToken"), dict) else None for p in parts]
-            text = next((i for i, p in enumerate(parts) if "Sequence" in p), 0)
-            if len(names) > 3 or any(n is not None and not isinstance(n, str) for n in names):
-                raise InputError("S13", "a post-processor with more than one token at an end", TOKENIZER)
-            return (names[0] if text == 1 else None), (names[-1] if len(names) == text + 2 else None)
-    return None, None
-
-
-def _chat_template(folder: Folder, settings: dict[str, Any]) -> str | None:
-    """From tokenizer_config.json, else a file of its own; of several the one named default."""
-    template: object = settings.get("chat_template")
-    if template is None and folder.has(_TEMPLATE):
-        template = folder.text(_TEMPLATE, "S13")
-    if template is None:
-        template = folder.json(_TEMPLATE_JSON, "S13").get("chat_template")
-    if isinstance(template, list):
-        named = {t.get("name"): t.get("template") for t in template if isinstance(t, dict)}
-        template = named.get("default")
-    if template is not None and not isinstance(template, str):
-        raise InputError("S13", "the chat template is not a string", _SETTINGS)
-    return template
