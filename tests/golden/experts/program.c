@@ -6,7 +6,7 @@
 #include "infc_program.h"
 
 const uint64_t LAYER_OFFSET[N_LAYERS] = {
-172032u, 292096u, 
+106496u, 226560u, 
 };
 
 void infc_forward_amx(const infc_batch *b, struct infc_team *team, int thread, int n_threads);
@@ -29,7 +29,7 @@ const infc_program infc_the_program = {
     .max_seqs = 64,
     .max_rows = MAX_ROWS,
     .kv_page_bytes = KV_PAGE_BYTES,
-    .weights_bytes = 454656u,
+    .weights_bytes = 389120u,
     .n_backends = 1,
     .backends = BACKENDS,
 };

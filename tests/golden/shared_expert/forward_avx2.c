@@ -528,7 +528,7 @@ static void embed(const pass *p)
     if (p->t == 0)
         for (int g = 0; g < N_KV_HEADS; g++) atomic_store_explicit(&p->ready[g].done, 0, memory_order_relaxed);
     for (int m = infc_share(p->M, p->t, p->T); m < infc_share(p->M, p->t + 1, p->T); m++) {
-        embed_f16_row(b->weights + 65536, DIM, b->token[m], p->x + (size_t)m * DIM);
+        embed_f16_row(b->weights + 32768, DIM, b->token[m], p->x + (size_t)m * DIM);
         const float *table = (const float *)(b->weights + 0) + (size_t)b->pos[m] * ROPE_DIM;
         infc_rope_row(table, ROPE_DIM, HEAD_DIM, p->rope + (size_t)m * 2 * HEAD_DIM);
     }
@@ -543,20 +543,20 @@ static void head(pass *p)
     for (int i = 0; i < b->n_out; i++) {
         any |= b->logits[i] != NULL;
         if (b->hidden[i] != NULL && i % p->T == p->t)
-            rmsnorm_row(p->x + (size_t)b->out_row[i] * DIM, (const float *)(w + 507392), 0x1.4f8b58p-17f, DIM, b->hidden[i]);
+            rmsnorm_row(p->x + (size_t)b->out_row[i] * DIM, (const float *)(w + 474624), 0x1.4f8b58p-17f, DIM, b->hidden[i]);
     }
     if (!any) return;
     const int n = b->n_out, rows = n, small = rows <= SMALL_MAX;
     uint8_t *hidden = small ? b->scratch[p->t] + TILE_BYTES + INFC_GEMM_SCRATCH_BYTES + 28096 : b->arena + 0;
     p->hidden = (float *)hidden;
     for (int i = small ? 0 : infc_share(n, p->t, p->T); i < (small ? n : infc_share(n, p->t + 1, p->T)); i++)
-        rmsnorm_row(p->x + (size_t)b->out_row[i] * DIM, (const float *)(w + 507392), 0x1.4f8b58p-17f, 64, p->hidden + (size_t)i * DIM);
+        rmsnorm_row(p->x + (size_t)b->out_row[i] * DIM, (const float *)(w + 474624), 0x1.4f8b58p-17f, 64, p->hidden + (size_t)i * DIM);
     if (!small) infc_barrier(p->team, p->t);
     INFC_PROBE(p, 12);
     p->M = rows;
-    if (p->M == 1) gemv_f16_f32__avx2_r16__n320_k64(p, w + 507648, p->hidden);
-    else if (p->M <= SMALL_MAX) small_f16_f32__avx2_r16__n320_k64(p, w + 507648, p->hidden);
-    else gemm_f16_f32__avx2_r16__n320_k64(p, w + 507648, p->hidden);
+    if (p->M == 1) gemv_f16_f32__avx2_r16__n320_k64(p, w + 474880, p->hidden);
+    else if (p->M <= SMALL_MAX) small_f16_f32__avx2_r16__n320_k64(p, w + 474880, p->hidden);
+    else gemm_f16_f32__avx2_r16__n320_k64(p, w + 474880, p->hidden);
     INFC_PROBE(p, 13);
 }
 

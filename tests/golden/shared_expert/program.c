@@ -6,7 +6,7 @@
 #include "infc_program.h"
 
 const uint64_t LAYER_OFFSET[N_LAYERS] = {
-106496u, 306944u, 
+73728u, 274176u, 
 };
 
 void infc_forward_avx2(const infc_batch *b, struct infc_team *team, int thread, int n_threads);
@@ -29,7 +29,7 @@ const infc_program infc_the_program = {
     .max_seqs = 64,
     .max_rows = MAX_ROWS,
     .kv_page_bytes = KV_PAGE_BYTES,
-    .weights_bytes = 548864u,
+    .weights_bytes = 516096u,
     .n_backends = 1,
     .backends = BACKENDS,
 };

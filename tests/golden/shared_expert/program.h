@@ -14,7 +14,7 @@ enum {
     ROPE_DIM = 16,
     HIDDEN_DIM = 128,
     VOCAB_SIZE = 320,
-    N_CTX = 1024,
+    N_CTX = 512,
     MAX_ROWS = 512,
     PADDED_ROWS = 512,  // whole tiles of sixteen
     SMALL_ROWS = 15,  // rows of a thread's own copy of a norm
