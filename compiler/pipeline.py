@@ -327,7 +327,9 @@ class Driver:
             "cc": [self.cc.command, self.cc.version],
             "name": self.name,
             "file": self.file_name,
-            "options": [o.quantize, o.quantize_embedding, o.target, o.ctx, o.kv, o.pgo, o.lto, o.max_seqs, o.max_rows, o.kv_tokens, o.dump],
+            "options": [
+                o.quantize, o.quantize_embedding, o.target, o.ctx, o.kv, o.pgo, o.lto, o.max_seqs, o.max_rows, o.kv_tokens, o.date, o.dump,
+            ],  # fmt: skip
             "limits": asdict(o.limits),
             "trains": [t for t in o.target if not host.missing(t)] if o.pgo else [],
         }

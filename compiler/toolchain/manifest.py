@@ -50,6 +50,7 @@ def render(
             "max_seqs": plan.kv.max_seqs,
             "quantize": options.quantize,
             "quantize_embedding": options.quantize_embedding,
+            "date": options.date,
         },
         "toolchain": {"cc": cc.family, "version": cc.version, "lto": built.lto, "pgo": built.pgo},
         "memory": {

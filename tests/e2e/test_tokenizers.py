@@ -72,7 +72,8 @@ def test_unigram(tmp_path: Path, tiny_llama: Tiny, compiled: Callable[..., Artif
     with artifact.load(threads=1) as llm:
         for text in ("Hello, the  return of \u00bd", "", " a  list object\n", "\u4e16\u754c"):
             assert llm.tokenize(text) == sp.encode(text) and llm.tokenize(text, end=True) == [*sp.encode(text), sp.eos_id()]
-            assert llm.detokenize(sp.encode(text)) == sp.decode(sp.encode(text))
+            known = [i for i in sp.encode(text) if i != sp.unk_id()]
+            assert llm.detokenize(sp.encode(text)) == sp.decode(known)
     told = subprocess.run([artifact.program, "tokenize", "the list", "--json"], capture_output=True, text=True, check=True)
     assert json.loads(told.stdout)["ids"] == [*sp.encode("the list"), sp.eos_id()]
 

@@ -163,7 +163,7 @@ def test_damaged_marks_are_refused(built: Any) -> None:
     marks = [m.start() for m in re.finditer(b"\xff%Y", chat)]
     assert marks
     assert CTokenizer(built, section, chat).chat_status == 0
-    for at, byte in ((marks[0] + 2, b"H"), (marks[0] + 3, b"%"), (marks[0] + 1 + len("%Y-%m-%d"), b"x")):
+    for at, byte in ((marks[0] + 2, b"H"), (marks[0] + 5, b"H"), (marks[0] + 1 + len("%Y-%m-%d"), b"x")):
         damaged = bytearray(chat)
         damaged[at : at + 1] = byte
         assert CTokenizer(built, section, bytes(damaged)).chat_status == EFILE, at

@@ -12,8 +12,9 @@ import pytest
 from infc.errors import InputError
 from infc.tokenizer import compile_tokenizer
 from infc.tokenizer.added import automaton
+from infc.tokenizer.patterns import AS_GEMMA4
 from infc.tokenizer.section import HEADER, TABLES
-from tests.unit.tokenizer_support import EFILE, CTokenizer, P, build, read_kv, synthetic_kv
+from tests.unit.tokenizer_support import BOS, EFILE, END, CTokenizer, P, build, read_kv, spm_kv, synthetic_kv
 
 _SIZE = len(synthetic_kv("gpt-2")[P + "tokens"])
 
@@ -116,3 +117,28 @@ def test_a_damaged_section_is_refused(built: Any) -> None:
             damaged = bytearray(section)
             damaged[directory + 16 * entry : directory + 16 * entry + 8] = struct.pack("<Q", offset)
             assert CTokenizer(built, bytes(damaged)).status == EFILE, (entry, offset)
+
+
+def test_the_end_of_a_text(built: Any) -> None:
+    """Byte-level vocabularies whose files say so end a text: RoBERTa's."""
+    kv = synthetic_kv("roberta-bpe")
+    plain = CTokenizer(built, compile_tokenizer(kv, _SIZE))
+    ids = plain.encode(b"the cat", 0)
+    assert plain.encode(b"the cat", END) == ids and plain.encode(b"the cat", BOS) == [1, *ids]
+    for change, end in (({P + "add_eos_token": True}, 2), ({P + "add_sep_token": True, P + "seperator_token_id": 0}, 0)):
+        ended = CTokenizer(built, compile_tokenizer(kv | change, _SIZE))
+        assert ended.encode(b"the cat", END) == [*ids, end] and ended.encode(b"the cat", 0) == ids
+
+
+@pytest.mark.parametrize("pre", sorted(AS_GEMMA4))
+def test_gemma4_under_another_name(pre: str) -> None:
+    """The tables of model ``gemma4`` and of model ``gpt2`` with such a pre-tokenizer are the same bytes."""
+    kv = {k: v for k, v in spm_kv().items() if k != P + "scores"}
+    known = set(kv[P + "tokens"])
+    joined = [t for t, y in zip(kv[P + "tokens"], kv[P + "token_type"], strict=True) if y == 1 and len(t) > 1]
+    kv[P + "merges"] = [f"{t[:i]} {t[i:]}" for t in joined for i in range(1, len(t)) if t[:i] in known and t[i:] in known]
+    assert len(kv[P + "merges"]) > 50
+    sections = [
+        compile_tokenizer(kv | change, len(kv[P + "tokens"])) for change in ({P + "model": "gemma4"}, {P + "model": "gpt2", P + "pre": pre})
+    ]
+    assert sections[0] == sections[1]

@@ -38,7 +38,8 @@ def test_random_text_and_damaged_sections(kind: str, tmp_path: Path) -> None:
     kv = _keys(kind)
     section, chat, program = tmp_path / "tok", tmp_path / "chat", tmp_path / "fuzz"
     section.write_bytes(compile_tokenizer(kv, len(kv[P + "tokens"])))
-    chat.write_bytes(reduce_chat(kv).encode())
+    dated = "{{ strftime_now('%A, %d %B %Y') }}" + CHATML  # damage then hits formats too
+    chat.write_bytes(reduce_chat(kv | {"tokenizer.chat_template": dated}).encode())
     sanitize = ("-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-D_POSIX_C_SOURCE=200809L")
     sources = [str(Path(__file__).with_name("tokenizer_fuzz.c")), *(str(runtime_c() / s) for s in SOURCES)]
     subprocess.run(["gcc", *WARNINGS, *sanitize, "-I", str(runtime_c()), *sources, "-o", str(program)], check=True)
