@@ -114,8 +114,8 @@ INFC_INLINE void INFC_F(fetch)(const uint8_t *p, size_t stride, int NP)
 }
 
 // Blocks b0..b1 of NP panels and rows m0..m0+MT-1, added to y (panel i at y + i * ldy) or, at block 0, to zero.
-// w: the first panel as stored, the next one `stride` bytes on; or its blocks from b0 on, unpacked by F_unpack: then x is tiled, and the
-// MT rows lie in one tile.
+// w: the first panel as stored (then b0 is 0), the next one `stride` bytes on; or its blocks from b0 on, unpacked by F_unpack: then x is
+// tiled, and the MT rows lie in one tile.
 INFC_INLINE void INFC_F(tile)(const uint8_t *w, size_t stride, int unpacked, const infc_q8 *x, int K, int b0, int b1, int m0, int NP,
                               int MT, float *y, size_t ldy)
 {

@@ -117,15 +117,13 @@ def huge(size: int) -> np.ndarray[Any, Any]:
 
 
 class Kernel:
-    """One format's functions, with weights and activations in place. ``weights`` is overwritten."""
+    """One format's functions, its activations, and some panels of weights, of which ``place`` fills ``weights``."""
 
     def __init__(self, isas: dict[str, Any], clock: Any, name: str, k: int, weights: np.ndarray[Any, Any]) -> None:
         self.isas, self.clock, self.name, self.k, self.weights = isas, clock, name.lower(), k, weights
-        few = repack(name, random_rows(name, 64, k, seed=1))
-        self.panel_bytes = few.shape[1]
-        times = (MEMORY + SLACK) // few.nbytes
-        weights[: times * few.nbytes].reshape(times, -1)[:] = few.reshape(-1)
-        self.y = np.zeros((MEMORY // self.panel_bytes + PANELS) * 16 + PANELS * M * 16, np.float32)
+        self.few = repack(name, random_rows(name, 64, k, seed=1))
+        self.panel_bytes = self.few.shape[1]
+        self.y = np.zeros(max((MEMORY // self.panel_bytes + 1) * 16, PANELS * M * 16), np.float32)
         self.scratch = {isa: np.zeros(lib.t_scratch_bytes(), np.uint8) for isa, lib in isas.items()}
         x = random_activations(M, k, seed=2)
         self.activation = FORMATS[name].activation
@@ -138,6 +136,11 @@ class Kernel:
         else:
             self.keep = [x]
             self.row = self.rows = c(x)
+
+    def place(self) -> None:
+        """The panels again and again, in the memory that all formats share."""
+        times = (MEMORY + SLACK) // self.few.nbytes
+        self.weights[: times * self.few.nbytes].reshape(times, -1)[:] = self.few.reshape(-1)
 
     def _seconds(self, isa: str, how: str, panels: int, x: Any, m: int, times: int, warm: int) -> float:
         call = ffi.addressof(self.isas[isa], f"t_linear_{self.name}_{self.activation}_{how}")
@@ -157,18 +160,13 @@ class Kernel:
         return 2 * PANELS * 16 * M * self.k / self._seconds(isa, how, PANELS, self.rows, M, 2, 2)
 
 
-def measure(kernel: Kernel, limit: Limits, rounds: int) -> dict[str, dict[str, float]]:
-    """By instruction set: GB/s from L2 and memory, GMAC/s of many rows, the limits and the shares; medians of ``rounds``."""
-    runs: dict[str, list[dict[str, float]]] = {isa: [] for isa in kernel.isas}
-    for _ in range(rounds):
-        for isa, all in runs.items():
-            before = limit.read()
-            one = {"l2": kernel.one_row(isa, CACHE, 32 << 20), "memory": kernel.one_row(isa, MEMORY, MEMORY)}
-            one |= {"read": (before + limit.read()) / 2, "many": kernel.many_rows(isa)}
-            one["peak"] = limit.multiply(isa, 0 if kernel.activation == "q8" else 1)
-            one |= {"memory_pct": 1e11 * one["memory"] / one["read"], "many_pct": 1e11 * one["many"] / one["peak"]}
-            all.append(one)
-    return {isa: {key: 1e-9 * statistics.median(r[key] for r in all) for key in all[0]} for isa, all in runs.items()}
+def measure(kernel: Kernel, isa: str, limit: Limits) -> dict[str, float]:
+    """One round: GB/s from L2 and memory, GMAC/s of many rows, the limits, and the shares in percent."""
+    before = limit.read()
+    cache, memory, read = kernel.one_row(isa, CACHE, 32 << 20), kernel.one_row(isa, MEMORY, MEMORY), (before + limit.read()) / 2
+    many, peak = kernel.many_rows(isa), limit.multiply(isa, 0 if kernel.activation == "q8" else 1)
+    rates = {"l2_gb_s": cache, "gb_s": memory, "read_bw_gb_s": read, "gmac_s": many, "peak_gmac_s": peak}
+    return {k: 1e-9 * v for k, v in rates.items()} | {"read_pct": 100 * memory / read, "math_pct": 100 * many / peak}
 
 
 def main() -> None:
@@ -193,17 +191,24 @@ def main() -> None:
     if "amx" in isas and not libraries["amx"].t_tiles():
         raise SystemExit("this machine has no AMX tiles")
     weights = huge(MEMORY + SLACK)
+    runs: dict[tuple[str, str], list[dict[str, float]]] = {(name, isa): [] for name in names for isa in isas}
+    every = [Kernel(libraries, limit.lib.seconds_of, name, asked.k, weights) for name in names]
+    for _ in range(asked.rounds):  # a slow spell of the machine then meets every format
+        for name, kernel in zip(names, every, strict=True):
+            kernel.place()
+            for isa in isas:
+                runs[name, isa].append(measure(kernel, isa, limit))
     if asked.o == "md":
         print("| format | bits a weight, r16 | target | L2, GB/s | memory, GB/s | % of read bandwidth | 512 rows, GMAC/s | % of peak |")
         print("|---|---|---|---|---|---|---|---|")
-    for name in names:
-        for isa, r in measure(Kernel(libraries, limit.lib.seconds_of, name, asked.k, weights), limit, asked.rounds).items():
-            bits = FORMATS[name].r16_bytes / 2 / FORMATS[name].block_size
-            if asked.o == "json":
-                print(json.dumps({"format": name, "bits": bits, "isa": isa} | r), flush=True)
-                continue
-            figures = f"{r['l2']:.1f} | {r['memory']:.1f} | {r['memory_pct']:.0f} | {r['many']:.0f} | {r['many_pct']:.0f}"
-            print(f"| {name} | {bits:.4g} | {isa} | {figures} |", flush=True)
+    for (name, isa), all in runs.items():
+        r = {key: statistics.median(one[key] for one in all) for key in all[0]}
+        bits = FORMATS[name].r16_bytes / 2 / FORMATS[name].block_size
+        if asked.o == "json":
+            print(json.dumps({"format": name, "bits": bits, "isa": isa} | r))
+            continue
+        figures = f"{r['l2_gb_s']:.1f} | {r['gb_s']:.1f} | {r['read_pct']:.0f} | {r['gmac_s']:.0f} | {r['math_pct']:.0f}"
+        print(f"| {name} | {bits:.4g} | {isa} | {figures} |")
 
 
 if __name__ == "__main__":
