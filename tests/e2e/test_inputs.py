@@ -15,6 +15,8 @@ import pytest
 from gguf.quants import quantize
 
 from infc.binding.artifact import Artifact
+from infc.frontend.inputs import open_model
+from infc.frontend.quantize import QuantizedModel
 from infc.options import CompileOptions
 from infc.pipeline import Driver
 from infc.progress import Silent
@@ -94,6 +96,31 @@ def test_quantized_on_the_way(tmp_path: Path, tiny_llama: Tiny) -> None:
     assert before != blob(file, tmp_path)
     for source in (file, write_folder(file, tmp_path / "m")):
         assert blob(source, tmp_path, quantize="q4_1", quantize_embedding="q4_1") == before
+
+
+def test_a_mix_made_on_the_way_is_the_file_that_has_it(tmp_path: Path, tiny_llama: Tiny) -> None:
+    """Every matrix in the type and the bytes that the quantizer gives, as if a file had them."""
+    file = tiny_llama(types="BF16", dim=256, hidden_dim=512, n_layers=4, tied=False)
+    with QuantizedModel(open_model(file), "q3_k_m") as model:
+        kinds = {name: t.type for name, t in model.tensors.items()}
+        made = {name: model.data(name).reshape(*reversed(t.ne[1:]), -1) for name, t in model.tensors.items()}
+    assert {"Q3_K", "Q4_K", "Q5_K", "Q6_K", "F32"} == set(kinds.values())
+    w = gguf.GGUFWriter(tmp_path / "q.gguf", "llama")
+    for field in gguf.GGUFReader(file).fields.values():
+        if not field.name.startswith(("GGUF.", "general.architecture", "general.file_type")):
+            w.add_key_value(field.name, field.contents(), field.types[0], field.types[-1] if len(field.types) > 1 else None)
+    for name, data in made.items():
+        if kinds[name] == "F32":
+            w.add_tensor(name, data.reshape(-1).view(np.float32))
+        else:
+            w.add_tensor(name, data, raw_dtype=gguf.GGMLQuantizationType[kinds[name]])
+    w.write_header_to_file()
+    w.write_kv_data_to_file()
+    w.write_tensors_to_file()
+    w.close()
+    expected = blob(tmp_path / "q.gguf", tmp_path)
+    for source in (file, write_folder(file, tmp_path / "m", shards=2)):
+        assert blob(source, tmp_path, quantize="Q3_K_M") == expected
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,8 @@ from tests.models.families import write_family
 from tests.models.hf_folder import write_folder
 from tests.models.raw_gguf import STRING, T_F64, Raw, array, string, valid
 from tests.models.tiny_moe import EXPERT_TYPES, write_tiny_moe
+from tests.unit.test_gguf_split import parts
+from tests.unit.test_gguf_split import write as write_parts
 
 Capture = pytest.CaptureFixture[str]
 Tiny = Callable[..., Path]
@@ -129,8 +131,9 @@ def test_tables(tiny_llama: Tiny, capsys: Capture, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("family", [*DENSE, *EXPERT_TYPES])
-def test_settings_in_words(tmp_path: Path, capsys: Capture, family: str) -> None:
+def test_settings_in_words(tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch, family: str) -> None:
     """Of every family, whatever its features; layers that are alike are one row."""
+    monkeypatch.setenv("COLUMNS", "200")  # nothing is folded
     path = tmp_path / "m.gguf"
     if family in DENSE:
         write_family(path, family)
@@ -144,8 +147,9 @@ def test_settings_in_words(tmp_path: Path, capsys: Capture, family: str) -> None
     assert "targets scalar, avx2" in out and "{" not in out
     assert lines["layers"] == {
         "llama": "3 with a window of 48", "gemma2": "2 with a window of 48, 1 see everything",
-        "gemma3": "6 with a window of 48 (rotation 1), 1 see",  # folded
-        "smollm3": "3 see everything (rotation 0), 1 see", "phi3": "3 with a window of 48", "starcoder2": "3 with a window of 48",
+        "gemma3": "6 with a window of 48 (rotation 1), 1 see everything (rotation 0)",
+        "smollm3": "3 see everything (rotation 0), 1 see everything (no rotation)",
+        "phi3": "3 with a window of 48", "starcoder2": "3 with a window of 48",
         "gpt-oss": "1 with a window of 40, 1 see everything",
     }.get(family, f"{layers} see everything")  # fmt: skip
     assert lines.get("experts", "").startswith("2 of 6, width 96") == (family in EXPERT_TYPES)
@@ -170,6 +174,17 @@ def test_folders_that_are_no_model_say_what_to_do(tmp_path: Path, capsys: Captur
         assert main([*command, str(tmp_path)]) == 2
         out, err = capsys.readouterr()
         assert out == "" and len(err.splitlines()) == 1 and says in err
+
+
+def test_any_part_of_a_split_model(tmp_path: Path, capsys: Capture) -> None:
+    """The whole is shown; a part that is missing is named."""
+    paths = write_parts(tmp_path, parts())
+    facts = [asked(path, capsys, "--target", "scalar") for path in paths]
+    assert all(f["supported"] and len(f["tensors"]) == 12 for f in facts)
+    assert facts[0]["memory"] == facts[2]["memory"] and [f["file"] for f in facts] == [p.name for p in paths]
+    paths[1].unlink()
+    assert main(["inspect", str(paths[2])]) == 2
+    assert "m-00002-of-00003.gguf" in capsys.readouterr().err
 
 
 def test_a_pointer_in_place_of_the_file(tmp_path: Path, capsys: Capture) -> None:
