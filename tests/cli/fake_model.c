@@ -224,7 +224,7 @@ int infc_is_eog(const infc_model *m, int32_t id) { return m && id >= 0 && id < V
 
 int infc_chat_date(infc_model *m, const char *date) {
     (void)m;
-    return strcmp(date, "2024-07-26") == 0 ? 0 : fail(INFC_EINPUT, "\"%.40s\" is no date: give YYYY-MM-DD", date);
+    return strcmp(date, "2024-07-26") == 0 ? 0 : fail(INFC_EINPUT, "that is no date");
 }
 
 int infc_chat_tokenize(const infc_model *m, const infc_message *messages, int32_t n, int add_generation_prompt, int32_t *ids, size_t cap) {

@@ -111,3 +111,9 @@ def test_a_terminal_gets_a_prompt_on_stderr(fake: Program) -> None:
     out, _ = process.communicate(timeout=30)
     os.close(parent)
     assert (process.returncode, out) == (0, b"xx\n")
+
+
+def test_the_date_is_checked_before_the_first_turn(fake: Program) -> None:
+    assert fake.ok("chat", "--date", "2024-07-26", "-n", "1", *GREEDY, stdin=b"hi\n", FAKE_SCRIPT="x") == b"x\n"
+    done = fake("chat", "--date", "tomorrow", stdin=b"hi\n")
+    assert done.returncode == 2 and b"that is no date" in done.stderr and not done.stdout
