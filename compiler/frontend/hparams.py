@@ -26,6 +26,7 @@ _NEUTRAL: dict[str, tuple[float, ...]] = {
     ".final_logit_softcapping": (0,),
     ".embedding_scale": (1,),
     ".residual_scale": (1,),
+    ".rope.scaling.yarn_attn_factor": (1,),
     ".logit_scale": (1,),
     ".nextn_predict_layers": (0,),
     ".pooling_type": (0,),
