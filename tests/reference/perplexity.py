@@ -8,8 +8,8 @@ llama-quantize, all matrices alike (--pure); a mix (Q4_K_M) chooses as llama-qua
 Python's language reference. Method of llama.cpp's tool: windows of 512 tokens, each begun anew, the second half scored.
 
 Of each file: both perplexities over all windows and their ratio; over the first --exact windows each one's perplexity against that of
-float64, and its mean KL divergence from it. After +- stands the standard error of the mean difference of the log-likelihoods, position
-by position.
+float64, and its mean KL divergence from it, among the tokens whose probability llama-perplexity writes down (not e^-16 below the largest).
+After +- stands the standard error of the mean difference of the log-likelihoods, position by position.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ FIRST = WINDOW // 2
 SCORED = WINDOW - 1 - FIRST  # the last position predicts a token of the next window
 _PASSAGE = Path(__file__).parent.parent / "data" / "passage.txt"
 F64 = NDArray[np.float64]
+_NEVER = -1e4  # the logarithm of no probability
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,11 @@ def difference(a: F64, b: F64) -> str:
     return f"{100 * np.expm1(d.mean()):+.3f} +- {100 * d.std(ddof=1) / len(d) ** 0.5:.3f}"
 
 
+def _kept(theirs: F64) -> NDArray[np.bool_]:
+    """(SCORED, vocab): which probabilities llama.cpp wrote; the others all have the least one, and together they are too much."""
+    return theirs > theirs.min(axis=1, keepdims=True)
+
+
 def compare(asked: argparse.Namespace, format: str, text: Path, work: Path) -> str:
     """The row of the table."""
     model = quantized(asked.llama, asked.work, asked.model, format)
@@ -122,11 +128,12 @@ def compare(asked: argparse.Namespace, format: str, text: Path, work: Path) -> s
             rows = [log_softmax(np.array(ours.logits(ids.tolist()))[scored]), peer.log_probabilities(w)]
             if oracle is not None and w < asked.exact:
                 rows.append(log_softmax(oracle.logits(ids)[scored]))
-                for other, divergence in zip(rows, kl, strict=False):
-                    divergence.append(kl_per_position(rows[2], other))
+                exact_kept, *others = (np.where(_kept(rows[1]), row, _NEVER) for row in (rows[2], *rows[:2]))
+                for other, divergence in zip(others, kl, strict=True):
+                    divergence.append(kl_per_position(exact_kept, other))
             for row, to in zip(rows, likelihoods, strict=False):
                 to.append(row[np.arange(SCORED), target])
-            kept.append(rows[1][np.arange(SCORED), target] > rows[1].min(axis=1))
+            kept.append(_kept(rows[1])[np.arange(SCORED), target])
     mine, theirs, exact = (np.concatenate(x) if x else np.zeros(0) for x in likelihoods)
     whole = np.concatenate(kept)  # what llama.cpp cut off cannot be compared position by position
     mean, last = float(np.exp(-mine.mean())), peer.perplexity[-1]
