@@ -7,6 +7,9 @@
 #ifndef INFC_SIMD_AMX_H
 #define INFC_SIMD_AMX_H
 #include <immintrin.h>
+#if defined(INFC_EMULATE_AMX)
+#include "emul_amx.h"  // tests only: tiles in plain C, for machines with AVX-512 and without AMX
+#endif
 
 // Tiles 0 and 1: int32 sums, 16 rows x 16 columns. 2: 16 rows of 32 int8 activations. 3: a block of weights, 8 groups of 16 x 4 int8.
 // The second configuration is for halves of blocks: 16 activations, 4 groups.

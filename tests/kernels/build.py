@@ -94,7 +94,7 @@ def c(a: np.ndarray[Any, Any]) -> Any:
 
 @dataclass(frozen=True)
 class Build:
-    """One way to compile the kernels. ``isa`` is a target's; ``how`` says with what, and whether AVX-512 is emulated."""
+    """One way to compile the kernels. ``isa`` is a target's; ``emulated``: AVX-512, or the tiles of AMX, in plain C."""
 
     isa: str
     cc: str
@@ -112,7 +112,9 @@ class Build:
     def command(self, out: Path) -> list[str]:
         target = next(t for t in load_targets() if t.isa == self.isa)
         flags = [f for f in target.flags if not f.startswith("-O")]
-        if self.emulated:
+        if self.emulated and self.isa == "amx":
+            flags = ["-DINFC_EMULATE_AMX", *(f for f in flags if not f.startswith("-mamx"))]
+        elif self.emulated:
             flags = ["-DINFC_EMULATE_AVX512"]
         source = str(HERE / "harness.c")
         return [self.cc, *COMMON, self.level, f"-D{target.define}", *flags, source, "-o", str(out), "-lm"]
@@ -125,13 +127,13 @@ def host_has(isa: str) -> bool:
 
 
 def builds() -> list[Build]:
-    """The builds to test: scalar first, AVX-512 emulated where the CPU lacks it, clang where it is installed. Tests of amx skip on a
-    CPU without tiles, visibly: see ``libraries``."""
+    """The builds to test: scalar first, AVX-512 emulated where the CPU lacks it, tiles where it has AVX-512 and no AMX, clang where it
+    is installed. Without AVX-512 tests of amx skip, visibly: see ``usable``."""
     found = [Build("scalar", "gcc", "-O1")]
     if host_has("avx2"):
         found.append(Build("avx2", "gcc", "-O3"))
     found.append(Build("avx512", "gcc", "-O3") if host_has("avx512") else Build("avx512", "gcc", "-O1", emulated=True))
-    found.append(Build("amx", "gcc", "-O3"))
+    found.append(Build("amx", "gcc", "-O3", emulated=host_has("avx512") and not host_has("amx")))
     if shutil.which("clang"):
         found.append(Build("scalar", "clang", "-O1"))
         if host_has("avx2"):
