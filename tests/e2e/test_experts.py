@@ -15,7 +15,7 @@ from infc.toolchain import host
 from tests.models.tiny_moe import EXPERT_TYPES
 from tests.reference.experts_f64 import ExpertsF64
 from tests.reference.kl import mean_kl
-from tests.reference.peer import llama_cpp_logprobs, top1_agreement
+from tests.reference.peer import assert_agrees
 
 APART = True  # see tests/conftest.py
 N = 450  # of which an expert gets more rows than are gathered at once, in one chunk
@@ -63,9 +63,4 @@ def test_company_changes_nothing(model: tuple[Path, Artifact]) -> None:
 @pytest.mark.skipif(importlib.util.find_spec("xllamacpp") is None, reason="xllamacpp is not installed")
 def test_llama_cpp_agrees(model: tuple[Path, Artifact]) -> None:
     path, artifact = model
-    with artifact.load(threads=2) as llm:
-        ours = llm.logits(_ids(BESIDE))
-    theirs = llama_cpp_logprobs(path, _ids(BESIDE))
-    assert mean_kl(theirs, ours) < 1e-3
-    plain, but_for_ties = top1_agreement(theirs, ours, tie=0.05)
-    assert plain >= 0.97 and but_for_ties >= 0.99
+    assert_agrees(artifact, path, _ids(BESIDE))

@@ -15,7 +15,7 @@ from infc.toolchain import host
 from tests.models.families import FAMILIES, write_family
 from tests.reference.families_f64 import FamilyF64
 from tests.reference.kl import mean_kl
-from tests.reference.peer import llama_cpp_logprobs, top1_agreement
+from tests.reference.peer import assert_agrees
 
 APART = True  # see tests/conftest.py
 N = 200  # four windows, and pages of which a window sees a part
@@ -52,9 +52,4 @@ def test_llama_cpp_agrees(model: tuple[str, Path, Artifact], compiled: Callable[
     if FAMILIES[family].unread:
         path = write_family(tmp_path / "tiny.gguf", family, peer=True)
         artifact = compiled(path, name="tiny", lto=False)
-    with artifact.load(threads=2) as llm:
-        ours = llm.logits(_ids(BESIDE))
-    theirs = llama_cpp_logprobs(path, _ids(BESIDE))
-    assert mean_kl(theirs, ours) < 1e-3
-    plain, but_for_ties = top1_agreement(theirs, ours, tie=0.05)
-    assert plain >= 0.97 and but_for_ties >= 0.99
+    assert_agrees(artifact, path, _ids(BESIDE))

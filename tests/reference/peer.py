@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from infc.binding.artifact import Artifact
 from infc.frontend import gguf
+from tests.reference.kl import mean_kl
 
 
 def llama_cpp_logprobs(model: str | Path, ids: list[int], threads: int = 1) -> NDArray[np.float32]:
@@ -50,3 +52,13 @@ def top1_agreement(theirs: NDArray[np.floating], ours: NDArray[np.floating], tie
     mine = ours.argmax(axis=1)
     lost = theirs.max(axis=1) - np.take_along_axis(theirs, mine[:, None], axis=1)[:, 0]
     return float((lost == 0).mean()), float((lost < tie).mean())
+
+
+def assert_agrees(artifact: Artifact, model: Path, ids: list[int]) -> None:
+    """The program's logits beside llama.cpp's for the file it was made of, by the bounds that docs/testing.md gives reasons for."""
+    with artifact.load(threads=2) as llm:
+        ours = llm.logits(ids)
+    theirs = llama_cpp_logprobs(model, ids)
+    assert mean_kl(theirs, ours) < 1e-3
+    plain, but_for_ties = top1_agreement(theirs, ours, tie=0.05)
+    assert plain >= 0.97 and but_for_ties >= 0.99

@@ -14,7 +14,7 @@ from tokenizers.models import Unigram
 from infc.errors import InputError
 from infc.tokenizer import compile_tokenizer
 from tests.unit.peer_llama import PeerTokenizer
-from tests.unit.tokenizer_support import BOS, END, SPECIAL, CTokenizer, P, adversarial, build
+from tests.unit.tokenizer_support import BOS, END, SPECIAL, P, adversarial, build, opened
 from tests.unit.unigram_support import MARK, MODELS, random_kv, trained, write_vocabulary
 
 _ALPHABET = "aab cé世\U0001f642x  "
@@ -25,17 +25,11 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return build(tmp_path_factory.mktemp("tok"))
 
 
-def _open(built: Any, kv: dict[str, Any]) -> CTokenizer:
-    c = CTokenizer(built, compile_tokenizer(kv, len(kv[P + "tokens"])))
-    assert c.status == 0
-    return c
-
-
 @pytest.mark.parametrize("name", MODELS)
 def test_random_strings_against_sentencepiece(name: str, built: Any) -> None:
     """The same tokens; where they differ, both cuts are equally good, which ``sentencepiece`` decides by the rounding of its floats."""
     sp, kv = trained(name)
-    c = _open(built, kv)
+    c = opened(built, kv)
     scores = np.asarray(kv[P + "scores"], np.float32).astype(np.float64)
     rnd = random.Random(name)
     source = adversarial(rnd, ["<s>", "</s>"])
@@ -56,7 +50,7 @@ def test_random_strings_against_llama_cpp(name: str, built: Any, tmp_path: Path)
     _, kv = trained(name)
     kv = kv | {P + "tokens": [*kv[P + "tokens"], "<x>", "qq"], P + "scores": [*kv[P + "scores"], -3.0, -9.0]}
     kv |= {P + "token_type": [*kv[P + "token_type"], 4, 4], P + "add_space_prefix": kv[P + "remove_extra_whitespaces"]}
-    c, peer = _open(built, kv), PeerTokenizer(write_vocabulary(tmp_path / "v.gguf", kv))
+    c, peer = opened(built, kv), PeerTokenizer(write_vocabulary(tmp_path / "v.gguf", kv))
     rnd = random.Random(name)
     source = adversarial(rnd, ["<s>", "</s>", "<x>", "QQ"])
     for _ in range(5000):
@@ -82,7 +76,7 @@ def test_many_equally_good_ways(seed: int, with_bytes: bool, built: Any) -> None
     """Random vocabularies with few different scores: of equally good ways the one that HF finds first. Texts of every length about that at
     which the window leaves the stack."""
     kv = random_kv(seed, with_bytes)
-    c, hf = _open(built, kv), hf_unigram(kv)
+    c, hf = opened(built, kv), hf_unigram(kv)
     rnd = random.Random(seed)
     for n in [*range(40), *(rnd.randint(1, 12) for _ in range(2000)), *range(505, 520), 700, 3000]:
         text = "".join(rnd.choice(_ALPHABET) for _ in range(n))
@@ -100,7 +94,7 @@ def test_tokens_that_overlap_without_end(built: Any) -> None:
         P + "scores": [0, 0, 0, -3.0, -2.5, -4.0],
         P + "token_type": [3, 3, 2, 1, 1, 1],
     }
-    c, hf = _open(built, kv), hf_unigram(kv)
+    c, hf = opened(built, kv), hf_unigram(kv)
     for n in (511, 512, 513, 2047, 2048, 2049, 100_001):
         assert c.encode(b"a" * n, 0) == _hf_ids(hf, kv, "a" * n)
 
@@ -109,7 +103,7 @@ def test_tokens_that_overlap_without_end(built: Any) -> None:
 @pytest.mark.parametrize("name", ["t5", "as it is"])
 def test_a_hundred_kilobytes_of_one_thing(name: str, text: str, built: Any) -> None:
     sp, kv = trained(name)
-    c = _open(built, kv)
+    c = opened(built, kv)
     long = text * (100_000 // len(text.encode()))
     ids, expected = c.encode(long.encode(), 0), sp.encode(long)
     scores = np.asarray(kv[P + "scores"], np.float64)
@@ -121,7 +115,7 @@ def test_spaces_and_marks(built: Any) -> None:
     """One is put first, runs become one, those at the end go: ``sentencepiece`` to the letter."""
     for name in MODELS:
         sp, kv = trained(name)
-        c = _open(built, kv)
+        c = opened(built, kv)
         rnd = random.Random(5)
         for _ in range(3000):
             text = "".join(
@@ -133,15 +127,15 @@ def test_spaces_and_marks(built: Any) -> None:
 def test_added_tokens_and_ends(built: Any) -> None:
     kv = random_kv(1)
     tokens = kv[P + "tokens"]
-    c = _open(built, kv)
+    c = opened(built, kv)
     plain = c.encode(b"ab", 0)
     assert c.encode(b"ab", END) == [*plain, 1] and c.encode(b"ab", BOS) == plain
     assert c.encode(b"ab</s>ab", SPECIAL) == [*plain, 1, *plain], "text begins anew after it"
     assert 1 not in c.encode(b"</s>", 0)
     assert c.decode([*plain, 1, *plain]) == b"ab</s>ab" and c.decode([*plain, 1, *plain], special=False) == b"abab"
-    quiet = _open(built, kv | {P + "add_eos_token": False, P + "add_bos_token": True, P + "bos_token_id": 0})
+    quiet = opened(built, kv | {P + "add_eos_token": False, P + "add_bos_token": True, P + "bos_token_id": 0})
     assert quiet.encode(b"ab", BOS | END) == [0, *plain]
-    with_user = _open(
+    with_user = opened(
         built, kv | {P + "tokens": [*tokens, "<u>"], P + "scores": [*kv[P + "scores"], 0.0], P + "token_type": [*kv[P + "token_type"], 4]}
     )
     assert with_user.encode(b"ab<u>ab", 0) == [*plain, len(tokens), *plain]
@@ -149,7 +143,7 @@ def test_added_tokens_and_ends(built: Any) -> None:
 
 def test_bytes_that_are_no_utf8(built: Any) -> None:
     sp, kv = trained("t5")
-    c = _open(built, kv)
+    c = opened(built, kv)
     for raw in (b"a\xffb", b"\xc3", b"a\xed\xa0\x80b", b"\xf0\x9f\x99", b"\xe2\x96", b"\xff a"):
         assert c.encode(raw, 0) == sp.encode(raw), raw
 
@@ -168,7 +162,7 @@ def test_a_map_that_leads_in_circles(built: Any) -> None:
     """Every unit has the label "a" and leads back: the search ends, and finds what lies in the array and in the strings."""
     for offset in (0, 1, 0x61, 1 << 20):
         units = [(offset << 10) | 0x100 | 0x61] * 256
-        c = _open(built, _with(precompiled_charsmap=_charsmap(units, b"b\0")))
+        c = opened(built, _with(precompiled_charsmap=_charsmap(units, b"b\0")))
         assert c.count(b"a" * 50_000, 0) > 0
 
 

@@ -20,7 +20,7 @@ from infc.tokenizer.characters import characters
 from infc.tokenizer.trie import trie
 from tests.unit.peer_llama import PeerTokenizer
 from tests.unit.peer_vocabularies import peer_folder, vectors
-from tests.unit.tokenizer_support import BOS, END, SPECIAL, CTokenizer, P, adversarial, build, read_kv, wordpiece_kv
+from tests.unit.tokenizer_support import BOS, END, SPECIAL, CTokenizer, P, adversarial, build, opened, read_kv, wordpiece_kv
 
 MARK = "\u2581"
 _OPTIONS = [(True, True), (True, False), (False, False), (False, True)]  # lowercase, strip_accents
@@ -29,12 +29,6 @@ _OPTIONS = [(True, True), (True, False), (False, False), (False, True)]  # lower
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return build(tmp_path_factory.mktemp("tok"))
-
-
-def _open(built: Any, kv: dict[str, Any]) -> CTokenizer:
-    c = CTokenizer(built, compile_tokenizer(kv, len(kv[P + "tokens"])))
-    assert c.status == 0
-    return c
 
 
 def _with(kv: dict[str, Any], options: tuple[bool, bool]) -> dict[str, Any]:
@@ -78,14 +72,14 @@ def _marks(rnd: random.Random) -> Callable[[], str]:
 @pytest.mark.parametrize("options", _OPTIONS)
 def test_random_strings_against_hf(options: tuple[bool, bool], built: Any) -> None:
     kv = _with(wordpiece_kv(), options)
-    _compare(_open(built, kv), hf_wordpiece(kv, options), 10_000, f"small {options}")
+    _compare(opened(built, kv), hf_wordpiece(kv, options), 10_000, f"small {options}")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("options", _OPTIONS)
 def test_a_hundred_thousand_strings_of_berts_vocabulary(options: tuple[bool, bool], built: Any) -> None:
     kv = _with(_bert(), options)
-    _compare(_open(built, kv), hf_wordpiece(kv, options), 25_000, f"bert {options}")
+    _compare(opened(built, kv), hf_wordpiece(kv, options), 25_000, f"bert {options}")
 
 
 def _compare(c: CTokenizer, hf: Tokenizer, n: int, seed: str) -> None:
@@ -105,7 +99,7 @@ def _compare(c: CTokenizer, hf: Tokenizer, n: int, seed: str) -> None:
 def test_every_character(options: tuple[bool, bool], built: Any) -> None:
     """Each alone between letters: whatever it becomes is in one of the tokens that HF and we give, or unknown to both."""
     kv = _with(wordpiece_kv(every=True), options)
-    c, hf = _open(built, kv), hf_wordpiece(kv, options)
+    c, hf = opened(built, kv), hf_wordpiece(kv, options)
     for start in range(0, 0x30000, 0x800):
         codes = [x for x in range(start, start + 0x800) if not 0xD800 <= x < 0xE000]
         text = " ".join(f"a{chr(x)}b" for x in codes)
@@ -114,7 +108,7 @@ def test_every_character(options: tuple[bool, bool], built: Any) -> None:
 
 def test_vectors(built: Any) -> None:
     kv = _bert()
-    c = _open(built, kv)
+    c = opened(built, kv)
     cases = vectors("bert-bge")
     assert len(cases) > 40
     for text, expected in cases:
@@ -125,7 +119,7 @@ def test_llama_cpp(built: Any) -> None:
     """llama.cpp itself, on what it normalizes as BERT does: not control characters, of which it takes some for white space; not letters
     that become two, nor characters whose decomposition it cuts to the first; not words of over 100 characters."""
     kv = _bert()
-    c = _open(built, kv)
+    c = opened(built, kv)
     peer = PeerTokenizer(peer_folder() / "ggml-vocab-bert-bge.gguf")
     rnd = random.Random(7)
     words = [t.removeprefix(MARK) for t, y in zip(kv[P + "tokens"], kv[P + "token_type"], strict=True) if y == 1]
@@ -145,7 +139,7 @@ def test_llama_cpp(built: Any) -> None:
 
 def test_decoding_is_that_of_hf(built: Any) -> None:
     kv = wordpiece_kv()
-    c, hf = _open(built, kv), hf_wordpiece(kv, (True, True))
+    c, hf = opened(built, kv), hf_wordpiece(kv, (True, True))
     rnd = random.Random(2)
     source = adversarial(rnd, ["[MASK]"])
     for _ in range(3000):
@@ -158,22 +152,22 @@ def test_decoding_is_that_of_hf(built: Any) -> None:
 
 def test_the_ends_of_a_text(built: Any) -> None:
     kv = wordpiece_kv()
-    c = _open(built, kv)
+    c = opened(built, kv)
     cls, sep = kv[P + "tokens"].index("[CLS]"), kv[P + "tokens"].index("[SEP]")
     plain = c.encode(b"a b", 0)
     assert c.encode(b"a b", BOS) == [cls, *plain] and c.encode(b"a b", END) == [*plain, sep] and c.encode(b"", BOS | END) == [cls, sep]
     assert c.encode(b"[CLS]a b[SEP]", SPECIAL) == [cls, *plain, sep]
     assert cls not in c.encode(b"[CLS] [cls]", 0)
-    without = _open(built, kv | {P + "add_bos_token": False, P + "add_sep_token": False})
+    without = opened(built, kv | {P + "add_bos_token": False, P + "add_sep_token": False})
     assert without.encode(b"a b", BOS | END) == plain
-    unnamed = _open(built, {k: v for k, v in kv.items() if not k.endswith("_token_id")})
+    unnamed = opened(built, {k: v for k, v in kv.items() if not k.endswith("_token_id")})
     assert unnamed.encode(b"a b", BOS | END) == [cls, *plain, sep], "found by their names"
 
 
 def test_long_words_and_long_texts(built: Any) -> None:
     """100 characters are a word, 101 are unknown; a text of any length is read once, whatever it is made of."""
     kv = wordpiece_kv()
-    c, hf = _open(built, kv), hf_wordpiece(kv, (True, True))
+    c, hf = opened(built, kv), hf_wordpiece(kv, (True, True))
     unknown = kv[P + "tokens"].index("[UNK]")
     assert c.encode(b"a" * 100) == hf.encode("a" * 100).ids != [unknown]
     assert c.encode(b"a" * 101) == [unknown]
@@ -186,13 +180,13 @@ def test_a_user_defined_token(built: Any) -> None:
     """Converters mark these too: the token is what stands behind the mark, found in raw text."""
     kv = wordpiece_kv()
     tokens = [*kv[P + "tokens"], MARK + "<X>"]
-    c = _open(built, kv | {P + "tokens": tokens, P + "token_type": [*kv[P + "token_type"], 4]})
+    c = opened(built, kv | {P + "tokens": tokens, P + "token_type": [*kv[P + "token_type"], 4]})
     assert c.encode(b"a<X>b", 0) == [*c.encode(b"a", 0), len(tokens) - 1, *c.encode(b"b", 0)]
     assert c.decode([len(tokens) - 1]) == b"<X>"
 
 
 def test_bytes_that_are_no_utf8(built: Any) -> None:
-    c = _open(built, wordpiece_kv())
+    c = opened(built, wordpiece_kv())
     assert c.encode(b"a\xff\xc3 \xed\xa0\x80b", 0) == c.encode(b"a b", 0), "as U+FFFD: dropped"
 
 

@@ -7,14 +7,16 @@ import hashlib
 import os
 import shutil
 import subprocess
+from importlib import resources
 from pathlib import Path
 
 import pytest
 
+from infc.emit.emit import MAIN_SOURCES, TOKENIZER_SOURCES
 from infc.emit.recipe import Recipe, Source
 from infc.errors import ToolchainError
 from infc.toolchain import cc as cc_module
-from infc.toolchain import train
+from infc.toolchain import process, train
 from infc.toolchain.append import ALIGN, append_blob, read_trailer
 from infc.toolchain.build import Builder, Built, SkipProfile, Train, build
 
@@ -154,6 +156,24 @@ def test_no_training_here_builds_without_profile(tmp_path: Path) -> None:
     b = built(tmp_path, "gcc", False, skip)
     assert not b.pgo
     assert b.notes == ("no PGO: this CPU lacks everything",)
+
+
+def test_kernels_are_compiled_once_for_training_and_for_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    check = process.check
+
+    def listen(argv: list[str], cwd: Path, tmp: Path, what: str) -> object:
+        said.append(what)
+        return check(argv, cwd, tmp, what)
+
+    monkeypatch.setattr(process, "check", listen)
+    assert built(tmp_path, "gcc", True, run_once).pgo
+    assert said.count("compiling forward_avx2.c") == 1 and said.count("compiling one.c") == 2
+
+
+def test_roles_name_files_of_the_runtime() -> None:
+    there = {p.name for p in resources.files("infc.runtime_c").iterdir()}
+    assert there >= MAIN_SOURCES | TOKENIZER_SOURCES and not MAIN_SOURCES & TOKENIZER_SOURCES
 
 
 def test_a_training_run_that_leaves_nothing_is_noted(tmp_path: Path) -> None:

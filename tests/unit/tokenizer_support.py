@@ -18,6 +18,7 @@ from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import ByteLevel, Digits, Sequence, Split
 
 from infc.frontend import gguf
+from infc.tokenizer import compile_tokenizer
 from infc.tokenizer.patterns import DIGITS, GPT2, PRETOKENIZERS
 from tests.models.tiny import CHATML, vocabulary
 
@@ -140,6 +141,13 @@ class CTokenizer:
         bad = self.ffi.new("int32_t *")
         error = self.lib.infc_chat_encode(self._chat, self._t, m, len(messages), generate, day, out, bad)
         return int(error) if error else self._ids[: out.n].tolist()
+
+
+def opened(built: Any, kv: dict[str, Any]) -> CTokenizer:
+    """The C code with the tokenizer that ``kv`` describes."""
+    c = CTokenizer(built, compile_tokenizer(kv, len(kv[P + "tokens"])))
+    assert c.status == 0
+    return c
 
 
 @cache
