@@ -13,9 +13,10 @@
 #define INFC_KV_Q16_ROWS_H
 #include "q16.h"
 
-enum { Q16_ROWS = 4, Q16_BLOCK_QUERIES = 64, Q16_BLOCK_VALUES = 8192 };  // of q16_block: 48 KiB of stack and 4 KiB more
+enum { Q16_ROWS = 4, Q16_BLOCK_QUERIES = 64, Q16_BLOCK_VALUES = 8192, Q16_STEPS = 2 };  // of q16_block: 48 KiB of stack and 4 KiB more
 
-// Vectors of 16 that each of n queries takes at once
+// Vectors of 16 that each of n queries takes at once. A step of the loops over them is Q16_STEPS products of each sum: gcc writes sums
+// that lie in an array back to it in every step, which with one product made the stores the bound.
 INFC_INLINE int q16_vectors(int n)
 {
     const int most = INFC_Q16_SUMS / n;
@@ -37,15 +38,17 @@ INFC_INLINE void q16_scores_tile(const int16_t *q, const float *dq, int n, const
 {
     v16i sum[INFC_Q16_SUMS > 4 ? INFC_Q16_SUMS : 4];
     INFC_UNROLL for (int i = 0; i < n * nv; i++) sum[i] = v16i_set1(0);
-    for (int d = 0; d < head_dim / 2; d++) {
-        INFC_UNROLL for (int j = 0; j < nv; j++) {
-            const uint8_t *line = k + 64 * ((size_t)j * (head_dim / 2) + d);
-            const v16i x = v16i_load(line);
-            infc_prefetch_weights(line + ahead);
-            INFC_UNROLL for (int i = 0; i < n; i++) {
-                int32_t pair;
-                memcpy(&pair, q + (size_t)i * head_dim + 2 * d, 4);
-                sum[i * nv + j] = v16i_dot2(sum[i * nv + j], x, v16i_set1(pair));
+    for (int first = 0; first < head_dim / 2; first += Q16_STEPS) {
+        INFC_UNROLL for (int d = first; d < first + Q16_STEPS; d++) {
+            INFC_UNROLL for (int j = 0; j < nv; j++) {
+                const uint8_t *line = k + 64 * ((size_t)j * (head_dim / 2) + d);
+                const v16i x = v16i_load(line);
+                infc_prefetch_weights(line + ahead);
+                INFC_UNROLL for (int i = 0; i < n; i++) {
+                    int32_t pair;
+                    memcpy(&pair, q + (size_t)i * head_dim + 2 * d, 4);
+                    sum[i * nv + j] = v16i_dot2(sum[i * nv + j], x, v16i_set1(pair));
+                }
             }
         }
     }
@@ -74,12 +77,14 @@ INFC_INLINE void q16_values_tile(const int32_t *p, const float *c, const float *
 {
     v16i sum[INFC_Q16_SUMS > 4 ? INFC_Q16_SUMS : 4];
     INFC_UNROLL for (int i = 0; i < n * nv; i++) sum[i] = v16i_set1(0);
-    for (int g = 0; g < 16 * halves; g++) {
-        INFC_UNROLL for (int d = 0; d < nv; d++) {
-            const uint8_t *line = v + 4 * ((size_t)g * head_dim + 16 * d);
-            const v16i x = v16i_load(line);
-            infc_prefetch_weights(line + ahead);
-            INFC_UNROLL for (int i = 0; i < n; i++) sum[i * nv + d] = v16i_dot2(sum[i * nv + d], x, v16i_set1(p[i * 32 + g]));
+    for (int first = 0; first < 16 * halves; first += Q16_STEPS) {
+        INFC_UNROLL for (int g = first; g < first + Q16_STEPS; g++) {
+            INFC_UNROLL for (int d = 0; d < nv; d++) {
+                const uint8_t *line = v + 4 * ((size_t)g * head_dim + 16 * d);
+                const v16i x = v16i_load(line);
+                infc_prefetch_weights(line + ahead);
+                INFC_UNROLL for (int i = 0; i < n; i++) sum[i * nv + d] = v16i_dot2(sum[i * nv + d], x, v16i_set1(p[i * 32 + g]));
+            }
         }
     }
     INFC_UNROLL for (int i = 0; i < n; i++) {
