@@ -18,6 +18,7 @@ enum { Q16_PAGE = 64, Q16_KEY_MAX = 4095, Q16_VALUE_MAX = 2047, Q16_MAX_HEAD_DIM
 // Keys in part + 0, then:
 INFC_INLINE size_t q16_values_offset(int head_dim) { return (size_t)2 * Q16_PAGE * head_dim; }
 INFC_INLINE size_t q16_scales_offset(int head_dim) { return (size_t)4 * Q16_PAGE * head_dim; }
+INFC_INLINE size_t q16_part_bytes(int head_dim) { return q16_scales_offset(head_dim) + 3 * 4 * Q16_PAGE; }
 
 // Largest |query| in units of its scale: head_dim products with keys stay below 2^31
 INFC_INLINE int q16_query_max(int head_dim)

@@ -208,7 +208,10 @@ INFC_INLINE void q16_block(const float *q, size_t ldq, const uint8_t *kv, const 
     const uint8_t *next = kv + (size_t)pages[begin / Q16_PAGE] * page_stride + part_offset;
     for (int first = begin; first < last; first += Q16_PAGE) {
         const uint8_t *part = next;
-        if (first + Q16_PAGE < last) next = kv + (size_t)pages[first / Q16_PAGE + 1] * page_stride + part_offset;
+        if (first + Q16_PAGE < last)
+            next = kv + (size_t)pages[first / Q16_PAGE + 1] * page_stride + part_offset;
+        else if (rows == 1)  // a prompt's rows come again to the same pages; one row goes on to the next kv head, which lies behind this one
+            next = kv + (size_t)pages[begin / Q16_PAGE] * page_stride + part_offset + q16_part_bytes(head_dim);
         const ptrdiff_t ahead = next - part;
         if (first + Q16_PAGE <= n_pos && begin_last <= first) {
             int i = 0;
