@@ -139,11 +139,23 @@ static void gemm3_f16_f32_bias_rope_kv__amx_r16__n256_k64(const pass *p, const u
     }
 }
 
+// `rows` rows of one sequence from m on, the heads of one kv head, or one of both -> o. A function of its own: inlined among the loops that
+// deal out the work, its inner loops took up to 1.5 times as long, by how gcc happened to allocate their registers
+static __attribute__((noinline)) void attention_q16_sinks__amx_p64__h32_g2_w40__block(const infc_batch *b, const float *q, int m, size_t part, int rows, int by_group, float *o, const float *sinks)
+{
+    enum { WIDTH = N_HEADS * HEAD_DIM };
+    const size_t ldo = WIDTH;
+    if (by_group)
+        q16_attention_limited(q, WIDTH, b->kv, b->pages[m], KV_PAGE_BYTES, part, b->pos[m] + 1, rows, HEAD_DIM, GROUP, PAGE_SIZE, o, ldo, 40, 0.0f, sinks);
+    else
+        q16_attention_limited(q, WIDTH, b->kv, b->pages[m], KV_PAGE_BYTES, part, b->pos[m] + 1, 1, HEAD_DIM, 1, PAGE_SIZE, o, ldo, 40, 0.0f, sinks);
+}
+
 // softmax(q k^T) v, one online pass over the pages
 // per row: 280 bytes of keys and values a position and layer
 static void attention_q16_sinks__amx_p64__h32_g2_w40(const pass *p, int layer, const float *sinks)
 {
-    enum { WIDTH = N_HEADS * HEAD_DIM, ROW = GROUP * HEAD_DIM, MOST = 32 };
+    enum { WIDTH = N_HEADS * HEAD_DIM, MOST = 32 };
     const infc_batch *b = p->b;
     const int by_group = p->M * N_KV_HEADS >= 4 * p->T || p->T == 1, step = by_group ? GROUP : 1;
     const int most = infc_block_rows(p->M * N_KV_HEADS, p->T, by_group ? MOST : 1);
@@ -153,12 +165,7 @@ static void attention_q16_sinks__amx_p64__h32_g2_w40(const pass *p, int layer, c
             if (p->T > 1) infc_await(p->ready + head / GROUP, (uint32_t)(layer + 1) * 4);
             const float *q = p->q_rope + (size_t)m * WIDTH + (size_t)head * HEAD_DIM;
             const size_t part = ((size_t)layer * N_KV_HEADS + head / GROUP) * KV_PART_BYTES;
-            float *o = p->attn + (size_t)m * WIDTH + (size_t)head * HEAD_DIM;
-            const size_t ldo = WIDTH;
-            if (by_group)
-                q16_attention_limited(q, WIDTH, b->kv, b->pages[m], KV_PAGE_BYTES, part, b->pos[m] + 1, rows, HEAD_DIM, GROUP, PAGE_SIZE, o, ldo, 40, 0.0f, sinks + head);
-            else
-                q16_attention_limited(q, WIDTH, b->kv, b->pages[m], KV_PAGE_BYTES, part, b->pos[m] + 1, 1, HEAD_DIM, 1, PAGE_SIZE, o, ldo, 40, 0.0f, sinks + head);
+            attention_q16_sinks__amx_p64__h32_g2_w40__block(b, q, m, part, rows, by_group, p->attn + (size_t)m * WIDTH + (size_t)head * HEAD_DIM, sinks + head);
         }
         if (m + rows == p->M) {
             m = -rows;
@@ -304,11 +311,23 @@ static void experts_mxfp4_q8_bias_residual__amx_r16__e6_n64_k96(pass *p, const u
 }
 
 
+// `rows` rows of one sequence from m on, the heads of one kv head, or one of both -> o. A function of its own: inlined among the loops that
+// deal out the work, its inner loops took up to 1.5 times as long, by how gcc happened to allocate their registers
+static __attribute__((noinline)) void attention_q16_sinks__amx_p64__h32_g2__block(const infc_batch *b, const float *q, int m, size_t part, int rows, int by_group, float *o, const float *sinks)
+{
+    enum { WIDTH = N_HEADS * HEAD_DIM };
+    const size_t ldo = WIDTH;
+    if (by_group)
+        q16_attention_limited(q, WIDTH, b->kv, b->pages[m], KV_PAGE_BYTES, part, b->pos[m] + 1, rows, HEAD_DIM, GROUP, PAGE_SIZE, o, ldo, 0, 0.0f, sinks);
+    else
+        q16_attention_limited(q, WIDTH, b->kv, b->pages[m], KV_PAGE_BYTES, part, b->pos[m] + 1, 1, HEAD_DIM, 1, PAGE_SIZE, o, ldo, 0, 0.0f, sinks);
+}
+
 // softmax(q k^T) v, one online pass over the pages
 // per row: 280 bytes of keys and values a position and layer
 static void attention_q16_sinks__amx_p64__h32_g2(const pass *p, int layer, const float *sinks)
 {
-    enum { WIDTH = N_HEADS * HEAD_DIM, ROW = GROUP * HEAD_DIM, MOST = 32 };
+    enum { WIDTH = N_HEADS * HEAD_DIM, MOST = 32 };
     const infc_batch *b = p->b;
     const int by_group = p->M * N_KV_HEADS >= 4 * p->T || p->T == 1, step = by_group ? GROUP : 1;
     const int most = infc_block_rows(p->M * N_KV_HEADS, p->T, by_group ? MOST : 1);
@@ -318,12 +337,7 @@ static void attention_q16_sinks__amx_p64__h32_g2(const pass *p, int layer, const
             if (p->T > 1) infc_await(p->ready + head / GROUP, (uint32_t)(layer + 1) * 4);
             const float *q = p->q_rope + (size_t)m * WIDTH + (size_t)head * HEAD_DIM;
             const size_t part = ((size_t)layer * N_KV_HEADS + head / GROUP) * KV_PART_BYTES;
-            float *o = p->attn + (size_t)m * WIDTH + (size_t)head * HEAD_DIM;
-            const size_t ldo = WIDTH;
-            if (by_group)
-                q16_attention_limited(q, WIDTH, b->kv, b->pages[m], KV_PAGE_BYTES, part, b->pos[m] + 1, rows, HEAD_DIM, GROUP, PAGE_SIZE, o, ldo, 0, 0.0f, sinks + head);
-            else
-                q16_attention_limited(q, WIDTH, b->kv, b->pages[m], KV_PAGE_BYTES, part, b->pos[m] + 1, 1, HEAD_DIM, 1, PAGE_SIZE, o, ldo, 0, 0.0f, sinks + head);
+            attention_q16_sinks__amx_p64__h32_g2__block(b, q, m, part, rows, by_group, p->attn + (size_t)m * WIDTH + (size_t)head * HEAD_DIM, sinks + head);
         }
         if (m + rows == p->M) {
             m = -rows;

@@ -130,11 +130,23 @@ static void gemm3_q4_0_q4_1_q8_0_q8_rope_kv__scalar_r16__n128_k64(const pass *p,
     }
 }
 
+// `rows` rows of one sequence from m on, the heads of one kv head, or one of both -> o. A function of its own: inlined among the loops that
+// deal out the work, its inner loops took up to 1.5 times as long, by how gcc happened to allocate their registers
+static __attribute__((noinline)) void attention_q16__scalar_p64__h16_g2__block(const infc_batch *b, const float *q, int m, size_t part, int rows, int by_group, float *o)
+{
+    enum { WIDTH = N_HEADS * HEAD_DIM };
+    const size_t ldo = WIDTH;
+    if (by_group)
+        q16_attention(q, WIDTH, b->kv, b->pages[m], KV_PAGE_BYTES, part, b->pos[m] + 1, rows, HEAD_DIM, GROUP, PAGE_SIZE, o, ldo);
+    else
+        q16_attention(q, WIDTH, b->kv, b->pages[m], KV_PAGE_BYTES, part, b->pos[m] + 1, 1, HEAD_DIM, 1, PAGE_SIZE, o, ldo);
+}
+
 // softmax(q k^T) v, one online pass over the pages
 // per row: 152 bytes of keys and values a position and layer
 static void attention_q16__scalar_p64__h16_g2(const pass *p, int layer)
 {
-    enum { WIDTH = N_HEADS * HEAD_DIM, ROW = GROUP * HEAD_DIM, MOST = 32 };
+    enum { WIDTH = N_HEADS * HEAD_DIM, MOST = 32 };
     const infc_batch *b = p->b;
     const int by_group = p->M * N_KV_HEADS >= 4 * p->T || p->T == 1, step = by_group ? GROUP : 1;
     const int most = infc_block_rows(p->M * N_KV_HEADS, p->T, by_group ? MOST : 1);
@@ -144,12 +156,7 @@ static void attention_q16__scalar_p64__h16_g2(const pass *p, int layer)
             if (p->T > 1) infc_await(p->ready + head / GROUP, (uint32_t)(layer + 1) * 4);
             const float *q = p->q_rope + (size_t)m * WIDTH + (size_t)head * HEAD_DIM;
             const size_t part = ((size_t)layer * N_KV_HEADS + head / GROUP) * KV_PART_BYTES;
-            float *o = p->attn + (size_t)m * WIDTH + (size_t)head * HEAD_DIM;
-            const size_t ldo = WIDTH;
-            if (by_group)
-                q16_attention(q, WIDTH, b->kv, b->pages[m], KV_PAGE_BYTES, part, b->pos[m] + 1, rows, HEAD_DIM, GROUP, PAGE_SIZE, o, ldo);
-            else
-                q16_attention(q, WIDTH, b->kv, b->pages[m], KV_PAGE_BYTES, part, b->pos[m] + 1, 1, HEAD_DIM, 1, PAGE_SIZE, o, ldo);
+            attention_q16__scalar_p64__h16_g2__block(b, q, m, part, rows, by_group, p->attn + (size_t)m * WIDTH + (size_t)head * HEAD_DIM);
         }
         if (m + rows == p->M) {
             m = -rows;

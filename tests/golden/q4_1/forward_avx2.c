@@ -126,14 +126,27 @@ static void gemm3_q4_1_q8_rope_kv__avx2_r16__n256_k64(const pass *p, const uint8
     }
 }
 
+// `rows` rows of one sequence from m on, the heads of one kv head, or one of both -> o. A function of its own: inlined among the loops that
+// deal out the work, its inner loops took up to 1.5 times as long, by how gcc happened to allocate their registers
+static __attribute__((noinline)) void attention_q16_q8__avx2_p64__h32_g2__block(const infc_batch *b, const float *q, int m, size_t part, int rows, int by_group, float *o)
+{
+    enum { WIDTH = N_HEADS * HEAD_DIM };
+    const size_t ldo = GROUP * HEAD_DIM;
+    if (by_group)
+        q16_attention(q, WIDTH, b->kv, b->pages[m], KV_PAGE_BYTES, part, b->pos[m] + 1, rows, HEAD_DIM, GROUP, PAGE_SIZE, o, ldo);
+    else
+        q16_attention(q, WIDTH, b->kv, b->pages[m], KV_PAGE_BYTES, part, b->pos[m] + 1, 1, HEAD_DIM, 1, PAGE_SIZE, o, ldo);
+}
+
 // softmax(q k^T) v, one online pass over the pages, each head quantized as it is done
 // per row: 280 bytes of keys and values a position and layer
 static void attention_q16_q8__avx2_p64__h32_g2(const pass *p, int layer)
 {
-    enum { WIDTH = N_HEADS * HEAD_DIM, ROW = GROUP * HEAD_DIM, MOST = 32 };
+    enum { WIDTH = N_HEADS * HEAD_DIM, MOST = 32 };
     const infc_batch *b = p->b;
     const int by_group = p->M * N_KV_HEADS >= 4 * p->T || p->T == 1, step = by_group ? GROUP : 1;
     const int most = infc_block_rows(p->M * N_KV_HEADS, p->T, by_group ? MOST : 1);
+    enum { ROW = GROUP * HEAD_DIM };
     float out[MOST * ROW] __attribute__((aligned(64)));
     for (int head = 0, m = 0, u = 0, rows; head < N_HEADS; m += rows, u++) {
         rows = infc_consecutive(b, m, most);
@@ -141,16 +154,11 @@ static void attention_q16_q8__avx2_p64__h32_g2(const pass *p, int layer)
             if (p->T > 1) infc_await(p->ready + head / GROUP, (uint32_t)(layer + 1) * 4);
             const float *q = p->q_rope + (size_t)m * WIDTH + (size_t)head * HEAD_DIM;
             const size_t part = ((size_t)layer * N_KV_HEADS + head / GROUP) * KV_PART_BYTES;
-            float *o = out;
-            const size_t ldo = ROW;
-            if (by_group)
-                q16_attention(q, WIDTH, b->kv, b->pages[m], KV_PAGE_BYTES, part, b->pos[m] + 1, rows, HEAD_DIM, GROUP, PAGE_SIZE, o, ldo);
-            else
-                q16_attention(q, WIDTH, b->kv, b->pages[m], KV_PAGE_BYTES, part, b->pos[m] + 1, 1, HEAD_DIM, 1, PAGE_SIZE, o, ldo);
+            attention_q16_q8__avx2_p64__h32_g2__block(b, q, m, part, rows, by_group, out);
             for (int r = 0, n; r < rows; r += n) {
                 n = 16 - (m + r) % 16 < rows - r ? 16 - (m + r) % 16 : rows - r;  // what lies in one tile
                 for (int i = 0; i < step * HEAD_DIM / 32; i++)
-                    quantize_q8_rows(o + r * ldo + 32 * i, ldo, n, &p->attn_q8, WIDTH, m + r, head * HEAD_DIM / 32 + i);
+                    quantize_q8_rows(out + r * ROW + 32 * i, ROW, n, &p->attn_q8, WIDTH, m + r, head * HEAD_DIM / 32 + i);
             }
         }
         if (m + rows == p->M) {
