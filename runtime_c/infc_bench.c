@@ -62,7 +62,8 @@ static int32_t room(const bench *b, int32_t seqs) {
 static uint64_t position_bytes(const infc_info *i) { return i->kv_bytes / ((uint64_t)i->n_pages * (uint64_t)i->page_size); }
 
 // What one run of `seqs` sequences of n rows each, from position `depth` on, must read and multiply. rows: of one pass and sequence;
-// heads: rows of logits in all; head_passes: passes that make any.
+// heads: rows of logits in all, either every row or the last of each sequence; head_passes: passes that make any. The last layer's attention
+// is for these rows only.
 static void count_costs(const bench *b, infc_bench_test *t, int32_t seqs, int32_t n, int32_t rows, int32_t heads, int32_t head_passes) {
     const infc_costs *c = &b->costs;
     const infc_info *i = &b->s.info;
@@ -70,11 +71,13 @@ static void count_costs(const bench *b, infc_bench_test *t, int32_t seqs, int32_
     uint64_t seen = depth * (uint64_t)n + (uint64_t)n * ((uint64_t)n + 1) / 2;  // positions that the rows of a sequence attend to
     uint64_t held = 0;                                                         // positions that its passes read
     for (int32_t at = 0; at < n; at += rows) held += depth + (uint64_t)(at + rows < n ? at + rows : n);
+    const int all = (uint64_t)heads == tokens;
+    const uint64_t layers = (uint64_t)i->n_layers, wanted_seen = all ? seen : depth + (uint64_t)n, wanted_held = all ? held : depth + (uint64_t)n;
     t->bytes = (c->stream_bytes - c->head_bytes) * (uint64_t)t->steps + c->head_bytes * (uint64_t)head_passes;
-    if (t->depth > 0) t->bytes += position_bytes(i) * held * (uint64_t)seqs;
+    if (t->depth > 0) t->bytes += position_bytes(i) / layers * ((layers - 1) * held + wanted_held) * (uint64_t)seqs;
     t->int_macs = c->int_macs * tokens + c->head_int_macs * (uint64_t)heads;
     t->f32_macs = c->f32_macs * tokens + c->head_f32_macs * (uint64_t)heads;
-    t->f32_macs += 2 * (uint64_t)i->n_layers * (uint64_t)i->n_heads * (uint64_t)i->head_dim * seen * (uint64_t)seqs;
+    t->f32_macs += 2 * (uint64_t)i->n_heads * (uint64_t)i->head_dim * ((layers - 1) * seen + wanted_seen) * (uint64_t)seqs;
 }
 
 // One length that fits the program: cut if need be, and its name then says so.

@@ -5,6 +5,7 @@
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "infc_attention.h"
 #include "infc_epilogue.h"
@@ -39,12 +40,27 @@ static inline void infc_await(infc_ready *r, uint32_t target)
     }
 }
 
-// How many rows from m on, at most `most`, are consecutive positions of one sequence.
-static inline int infc_consecutive(const infc_batch *b, int m, int most)
+// The chunk's row that is the i-th of those kept; NULL: all are.
+static inline int infc_kept(const int32_t *kept, int i) { return kept != NULL ? kept[i] : i; }
+
+// How many of n rows kept, from the i-th on and at most `most`, lie one after the other and are consecutive positions of one sequence.
+static inline int infc_consecutive(const infc_batch *b, const int32_t *kept, int n, int i, int most)
 {
-    int n = 1;
-    while (n < most && m + n < b->n_rows && b->pages[m + n] == b->pages[m] && b->pos[m + n] == b->pos[m] + n) n++;
-    return n;
+    const int m = infc_kept(kept, i);
+    int rows = 1;
+    while (rows < most && i + rows < n && infc_kept(kept, i + rows) == m + rows && b->pages[m + rows] == b->pages[m] && b->pos[m + rows] == b->pos[m] + rows)
+        rows++;
+    return rows;
+}
+
+// Columns first..end-1 of the n rows kept of all: (., width) become those of rows 0.. of out, which may be `all`: kept ascends.
+static inline void infc_gather_rows(const float *all, const int32_t *kept, int n, int width, int first, int end, float *out)
+{
+    for (int i = 0; i < n; i++) {
+        const float *from = all + (size_t)kept[i] * width;
+        float *to = out + (size_t)i * width;
+        if (to != from) memcpy(to + first, from + first, (size_t)(end - first) * sizeof *to);
+    }
 }
 
 // Rows of a block of attention when `items` pairs of a row and a kv head are to keep T threads busy: a power of 4 or what fills tiles.

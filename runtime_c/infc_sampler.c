@@ -65,6 +65,7 @@ int infc_sampler_open(const infc_model *m, const infc_sampling *sampling, infc_s
         free(s);
         return rc;
     }
+    s->pass = infc_passes_for(m->cpu_features);
     s->n_vocab = m->program->vocab_size;
     s->top_k = s->s.top_k > 0 && s->s.top_k < s->n_vocab ? s->s.top_k : 0;
     if (s->s.repeat_last_n < 0) s->s.repeat_last_n = m->program->n_ctx;
@@ -173,7 +174,7 @@ static void keep_top_k(infc_sampler *s) {
 static void weigh(infc_sampler *s, int32_t n, float max, float scale) {
     const int32_t padded = (int32_t)infc_padded((size_t)n);
     for (int32_t i = 0; i < padded; i++) s->weight[i] = i < n ? s->candidate[i].logit : -INFINITY;
-    infc_exp(s->weight, s->weight, (size_t)n, max, scale);
+    s->pass->exp(s->weight, s->weight, (size_t)n, max, scale);
 }
 
 // top-p among n sorted candidates: the shortest prefix with at least top_p of their sum.
@@ -191,10 +192,10 @@ static int32_t cut_top_p(infc_sampler *s, int32_t n, float max) {
 // top-p over the whole vocabulary, best first. Tokens below (1 - top_p) / n_vocab of the sum together weigh less than 1 - top_p, so
 // they cannot be needed; the others go into a heap, and only the ones kept are taken out of it.
 static int32_t keep_top_p(infc_sampler *s, float max) {
-    const double total = infc_sum_exp(s->work, (size_t)s->n_vocab, max), goal = (double)s->s.top_p * total;
+    const double total = s->pass->sum_exp(s->work, (size_t)s->n_vocab, max), goal = (double)s->s.top_p * total;
     const double least = (1.0 - (double)s->s.top_p) * total / (double)s->n_vocab;
     infc_candidate *c = s->candidate;
-    infc_exp(s->weight, s->work, (size_t)s->n_vocab, max, 1);
+    s->pass->exp(s->weight, s->work, (size_t)s->n_vocab, max, 1);
     int32_t n = 0;
     for (int32_t id = 0; id < s->n_vocab; id++)
         if (s->weight[id] > 0 && (double)s->weight[id] >= least) c[n++] = (infc_candidate){s->work[id], id};
@@ -242,7 +243,7 @@ static int32_t draw_from_all(infc_sampler *s, float max) {
         for (size_t i = 0; i < n; i++)
             if (s->work[i] < least) s->work[i] = -INFINITY;
     }
-    infc_exp(s->work, s->work, n, max, s->inverse_temperature);
+    s->pass->exp(s->work, s->work, n, max, s->inverse_temperature);
     return draw(s, s->work, s->n_vocab);
 }
 
@@ -264,17 +265,17 @@ static int32_t draw_from_sorted(infc_sampler *s, float max) {
 
 static void choose(infc_sampler *s, const float *logits, infc_choice *out) {
     const size_t n = (size_t)s->n_vocab;
-    float max = infc_logits_copy(s->work, logits, n);
+    float max = s->pass->copy(s->work, logits, n);
     if (max == -INFINITY) {  // no finite logit: there is no distribution, but the caller's loop must go on
         *out = (infc_choice){0, -INFINITY};
         return;
     }
-    const double top = (double)max, log_sum = infc_log(infc_sum_exp(s->work, n, max));  // apart: their sum would lose log_sum at FLT_MAX
+    const double top = (double)max, log_sum = infc_log(s->pass->sum_exp(s->work, n, max));  // apart: their sum would lose log_sum at FLT_MAX
     if (s->recent) {
         penalise(s);
-        max = infc_logits_max(s->work, n);
+        max = s->pass->max(s->work, n);
     }
-    if (s->s.temperature <= 0 || max == -INFINITY) out->id = infc_first_of(s->work, max);
+    if (s->s.temperature <= 0 || max == -INFINITY) out->id = s->pass->first_of(s->work, max);
     else out->id = s->sorts ? draw_from_sorted(s, max) : draw_from_all(s, max);
     const float own = logits[out->id];
     out->logprob = own == -INFINITY || own != own ? -INFINITY : (float)((own > FLT_MAX ? (double)FLT_MAX : (double)own) - top - log_sum);

@@ -14,6 +14,7 @@ typedef struct infc_candidate {
 
 struct infc_sampler {
     infc_sampling s;
+    const struct infc_passes *pass;  // over the vocabulary, for this CPU
     int32_t n_vocab;
     int32_t top_k;              // 0: all
     int sorts;                  // candidates are put in order

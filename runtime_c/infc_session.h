@@ -46,9 +46,9 @@ int32_t infc_logits_rows(const infc_session *s, const infc_args *a);
 // What a forward step costs, from the model's description; 0 where that does not say.
 typedef struct infc_costs {
     uint64_t stream_bytes;  // of weights that one step reads; all weights if the description does not say
-    uint64_t head_bytes;    // of these, by the head: steps without logits do not read them
-    uint64_t int_macs, f32_macs;            // of one row in the layers, attention apart: quantized weights, and others
-    uint64_t head_int_macs, head_f32_macs;  // of one row of logits
+    uint64_t head_bytes;    // of these, by the head, to which the last layer from its attention on belongs: steps without logits do not read them
+    uint64_t int_macs, f32_macs;            // of one row before the head, attention apart: quantized weights, and others
+    uint64_t head_int_macs, head_f32_macs;  // of one row of logits in the head
 } infc_costs;
 infc_costs infc_costs_of(const infc_session *s);
 uint64_t infc_stream_bytes(const infc_session *s);  // the first of them

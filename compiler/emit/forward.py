@@ -18,7 +18,7 @@ from infc.plan.cost import epilogue_phases
 from infc.plan.experts import GROUP_BYTES
 from infc.plan.layout import panel_bytes
 from infc.plan.memory import align
-from infc.plan.plan import LinearPlan, Phase, Plan, TargetPlan, padded
+from infc.plan.plan import LinearPlan, Phase, Plan, TargetPlan, kept_from, padded
 
 _TITLES = {
     "gate_up": "h = {act}(Wg x) * (Wu x)",
@@ -64,6 +64,8 @@ class ForwardContext:
         self.tp = target_plan
         self.config = plan.config
         self.private = dict(plan.private.offsets)
+        last = next(k for k in target_plan.kinds if k.index == plan.runs[-1].kind)
+        self.narrows = last.phases[kept_from(last.phases)]  # where rows that nobody wants are left out
 
     def _argument(self, phase: Phase) -> str:
         return ", ".join(("&p->" if self.plan.buffer(s).dtype != "f32" else "p->") + s for s in self._sources(phase))
@@ -189,6 +191,7 @@ class ForwardContext:
             d |= {"positions": phase.positions.lower(), "extra": phase.extra}
         elif phase.kind == "attention":
             d["c_name"] = self._attention(phase)["c_name"]
+            d["narrows"] = phase is self.narrows
             d["sinks"] = f"(const float *)(const void *)(w + {phase.extra})" if phase.sinks else ""
         elif phase.kind in EXPERT_KINDS:
             d["argument"] = self._argument(phase)

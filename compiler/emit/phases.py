@@ -12,7 +12,7 @@ from infc.plan.cost import PhaseCost, phase_costs
 from infc.plan.plan import Phase, Plan, TargetPlan
 
 FILE = "phases.json"
-_FIGURES = ("probe", "calls", "weight_bytes", "row_bytes", "int_macs", "f32_macs", "kv_bytes", "kv_macs")
+_FIGURES = ("probe", "calls", "wanted_calls", "weight_bytes", "row_bytes", "int_macs", "f32_macs", "kv_bytes", "kv_macs")
 _EXPERT_FIGURES = ("expert_bytes", "experts", "experts_used")
 
 
@@ -71,7 +71,7 @@ def _entry(plan: Plan, tp: TargetPlan, cost: PhaseCost) -> dict[str, Any]:
     phase = cost.phase
     title = phase.kind if phase.kind in ("embed", "attention") else phase.name
     figures = {name: getattr(cost, name) for name in _FIGURES + (_EXPERT_FIGURES if cost.experts else ())}
-    return figures | {"phase": title, "terms": phase.terms, "head": phase in tp.epilogue, "kernels": _kernels(plan, tp, phase)}
+    return figures | {"phase": title, "terms": phase.terms, "kernels": _kernels(plan, tp, phase)}
 
 
 def phases_json(plan: Plan) -> str:

@@ -69,6 +69,8 @@ def read_phases(artifact: Artifact, isa: str) -> Phases:
     path = artifact.path / "src" / FILE
     try:
         table: Phases = json.loads(path.read_text("utf-8"))[isa]
+        if any("wanted_calls" not in phase for phase in table):  # the newest figure
+            raise KeyError
     except (OSError, ValueError, KeyError, TypeError):
         raise InputError("art", "the artifact does not say what its phases are: compile it again", str(path)) from None
     return table
@@ -80,38 +82,50 @@ def _kernel_name(phase: dict[str, Any], rows: int) -> str:
     return str((names or [k["name"] for k in phase["kernels"]])[-1])
 
 
-def _positions(p: Profile) -> tuple[float, float]:
-    """(positions read, positions attended to) of a step, over its sequences and rows, on average over the steps."""
+def _weight_bytes(phase: dict[str, Any], rows: int) -> float:
+    """What one call on so many rows reads of the weights; of experts at most: rows may share them."""
+    experts = min(phase["experts"], phase["experts_used"] * rows) if "experts" in phase else 0
+    return float(phase["weight_bytes"] + (experts * phase["expert_bytes"] if experts else 0))
+
+
+@dataclass(frozen=True)
+class _Calls:
+    """What the calls of a step that belong to one phase take: ``rows`` in ``chunks`` passes, of ``chunk_rows`` at most; positions ``read``
+    and ``attended`` to over their sequences and rows, on average over the steps."""
+
+    rows: int
+    chunks: int
+    chunk_rows: int
+    read: float
+    attended: float
+
+
+def _calls(p: Profile) -> tuple[_Calls, _Calls]:
+    """(calls that take all rows, calls that take those whose logits are wanted: of a prompt the last)."""
     w = p.workload
+    ends = [*range(p.chunk_rows, w.rows, p.chunk_rows), w.rows]
     if w.prompt:
-        ends = [*range(p.chunk_rows, w.rows, p.chunk_rows), w.rows]
-        return float(sum(w.depth + e for e in ends)), w.rows * w.depth + w.rows * (w.rows + 1) / 2
+        read, attended = float(sum(w.depth + e for e in ends)), w.rows * w.depth + w.rows * (w.rows + 1) / 2
+        end = float(w.depth + w.rows)
+        return _Calls(w.rows, len(ends), p.chunk_rows, read, attended), _Calls(1, 1, 1, end, end)
     held = w.rows * (p.position + 1)  # its own position too
-    return held, held
+    every = _Calls(w.rows, len(ends), p.chunk_rows, held, held)
+    return every, every
 
 
 def explain_profile(phases: Phases, profile: Profile, limits: Limits) -> Explained:
     """Join times with costs. Phases of several layer kinds that call the same kernel are one line."""
-    w = profile.workload
-    read, attended = _positions(profile)
+    both = _calls(profile)
     found: dict[tuple[str, str], list[float]] = {}
     for phase in phases:
         i = phase["probe"]
-        logits = 1 if w.prompt else w.rows
-        rows = logits if phase["head"] else w.rows
-        calls = float(profile.marks[i])
-        experts = 0
-        if "experts" in phase:  # at most: rows may share them
-            experts = min(phase["experts"], phase["experts_used"] * profile.chunk_rows)
-        weights = phase["weight_bytes"] + (experts * phase["expert_bytes"] if experts else 0)
-        sums = (
-            calls,
-            calls * weights + rows * phase["row_bytes"] + phase["calls"] * phase["kv_bytes"] * read,
-            float(phase["calls"] * phase["int_macs"] * rows),
-            float(phase["calls"] * (phase["f32_macs"] * rows + phase["kv_macs"] * attended)),
-            float(profile.seconds[i]),
-        )
-        name = _kernel_name(phase, logits if phase["head"] else profile.chunk_rows)
+        numbers = (phase["calls"] - phase["wanted_calls"], phase["wanted_calls"])
+        sums = [float(profile.marks[i]), 0.0, 0.0, 0.0, float(profile.seconds[i])]
+        for n, c in zip(numbers, both, strict=True):
+            sums[1] += n * (c.chunks * _weight_bytes(phase, c.chunk_rows) + c.rows * phase["row_bytes"] + phase["kv_bytes"] * c.read)
+            sums[2] += n * phase["int_macs"] * c.rows
+            sums[3] += n * (phase["f32_macs"] * c.rows + phase["kv_macs"] * c.attended)
+        name = _kernel_name(phase, both[0 if numbers[0] else 1].chunk_rows)  # the last layer's call may be another one
         known = found.setdefault((phase["phase"], name), [0.0] * len(sums))
         known[:] = [a + b for a, b in zip(known, sums, strict=True)]
     kernels = []

@@ -6,22 +6,24 @@ from dataclasses import dataclass, replace
 
 from infc.formats import ROWS, format_of
 from infc.kernels.spec import KernelSpec
-from infc.plan.plan import LinearPlan, Phase, Plan, TargetPlan
+from infc.plan.plan import LinearPlan, Phase, Plan, TargetPlan, kept_from
 
 
 @dataclass(frozen=True)
 class PhaseCost:
-    """One phase. Bytes and multiply-accumulates (MACs) are those of one call, of which a chunk makes ``calls``.
+    """One phase. Bytes and multiply-accumulates (MACs) are those of one call, of which a chunk makes ``calls``; the last ``wanted_calls``
+    of them take only rows that somebody wants, and are not made if there are none.
 
     A call on M rows reads ``weight_bytes + M * row_bytes`` and, of every sequence it touches, ``kv_bytes`` a position held. A row takes
     ``int_macs`` on int8 operands, ``f32_macs`` on floats, and ``kv_macs`` more on floats a position it attends to. Of ``experts`` layers
-    of ``expert_bytes`` each a row takes ``experts_used``, so that a call reads those of M rows, at most all. In the head a row is
-    a row of logits. MACs are those that the arithmetic contract asks for: the head's second int8 term counts.
+    of ``expert_bytes`` each a row takes ``experts_used``, so that a call reads those of M rows, at most all. MACs are those that the
+    arithmetic contract asks for: the head's second int8 term counts.
     """
 
     probe: int  # index of its INFC_PROBE
     phase: Phase
     calls: int
+    wanted_calls: int = 0
     weight_bytes: int = 0
     row_bytes: int = 0
     int_macs: int = 0
@@ -35,7 +37,8 @@ class PhaseCost:
 
 @dataclass(frozen=True)
 class StepCost:
-    """Sums over a step, in the words of ``infc_costs`` in runtime_c/infc_session.h. MACs are those of one row, attention apart."""
+    """Sums over a step, in the words of ``infc_costs`` in runtime_c/infc_session.h. MACs are those of one row, attention apart. head: of
+    what rows go through that somebody wants, the last layer from its attention on included."""
 
     stream_bytes: int
     head_bytes: int
@@ -97,11 +100,13 @@ def phase_costs(plan: Plan, tp: TargetPlan) -> tuple[PhaseCost, ...]:
     """All phases in the order of their probes: the embedding, every layer kind's, the head's."""
     calls = {kind.index: sum(r.count for r in plan.runs if r.kind == kind.index) for kind in tp.kinds}
     embed = next(p for p in tp.prologue if p.kind == "embed")
+    last = next(k for k in tp.kinds if k.index == plan.runs[-1].kind)
+    wanted = {id(p) for p in (*last.phases[kept_from(last.phases) :], *epilogue_phases(tp))}
     costs: list[PhaseCost] = []
     for phases, n in (((embed,), 1), *((k.phases, calls[k.index]) for k in tp.kinds), (epilogue_phases(tp), 1)):
         read: set[int] = set()
         for phase in phases:
-            cost = _cost(plan, phase, len(costs), n)
+            cost = replace(_cost(plan, phase, len(costs), n), wanted_calls=1 if id(phase) in wanted else 0)
             if phase.kind == "norm" and phase.offset in read:
                 cost = replace(cost, weight_bytes=0)  # in two precisions: the second finds the vector in the cache
             read.add(phase.offset)
@@ -111,15 +116,13 @@ def phase_costs(plan: Plan, tp: TargetPlan) -> tuple[PhaseCost, ...]:
 
 def step_cost(plan: Plan) -> StepCost:
     """The sums; those of all targets are equal, since layout and formats are."""
-    tp = plan.targets[0]
-    costs = phase_costs(plan, tp)
-    n_head = len(epilogue_phases(tp))
-    layers, head = costs[1:-n_head], costs[-n_head:]
+    costs = phase_costs(plan, plan.targets[0])
+    row_bytes = [p.weight_bytes + p.experts_used * p.expert_bytes for p in costs]
     return StepCost(
-        stream_bytes=sum(p.calls * (p.weight_bytes + p.experts_used * p.expert_bytes) for p in costs),
-        head_bytes=sum(p.weight_bytes for p in head),
-        int_macs=sum(p.calls * p.int_macs for p in layers),
-        f32_macs=sum(p.calls * p.f32_macs for p in layers),
-        head_int_macs=sum(p.int_macs for p in head),
-        head_f32_macs=sum(p.f32_macs for p in head),
+        stream_bytes=sum(p.calls * size for p, size in zip(costs, row_bytes, strict=True)),
+        head_bytes=sum(p.wanted_calls * size for p, size in zip(costs, row_bytes, strict=True)),
+        int_macs=sum((p.calls - p.wanted_calls) * p.int_macs for p in costs),
+        f32_macs=sum((p.calls - p.wanted_calls) * p.f32_macs for p in costs),
+        head_int_macs=sum(p.wanted_calls * p.int_macs for p in costs),
+        head_f32_macs=sum(p.wanted_calls * p.f32_macs for p in costs),
     )

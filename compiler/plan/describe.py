@@ -65,6 +65,7 @@ def describe(plan: Plan) -> str:
     lines += [f"  {off:>12} {name}" for name, off in sorted(plan.arena.offsets, key=lambda x: (x[1], x[0]))]
     lines += ["", "layers"]
     lines += [f"  {r.first}..{r.first + r.count - 1}: kind {r.kind}" for r in plan.runs]
+    lines.append(f"  {c.n_layers - 1}, from its attention on: rows that somebody wants")
     for tp in plan.targets:
         lines += ["", f"target {tp.target.name}"]
         for kind in tp.kinds:

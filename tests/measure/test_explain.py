@@ -61,11 +61,12 @@ def test_a_prompt_reads_the_weights_once_a_chunk(tiny: Explainer) -> None:
     position = info.kv_bytes / (info.n_pages * info.page_size)
     size, macs = sums(e)
     assert size == pytest.approx(meta["stream_bytes"] + 40 * embed["row_bytes"] + 40 * position)
-    attention = 2 * info.n_layers * info.n_heads * info.head_dim * (40 * 41 / 2)
+    attention = 2 * info.n_heads * info.head_dim * ((info.n_layers - 1) * 40 * 41 / 2 + 40)  # in the last layer, the last row's
     rows = 40 * (meta["int_macs"] + meta["f32_macs"]) + meta["head_int_macs"] + meta["head_f32_macs"]
     assert macs == pytest.approx(rows + attention)
-    used = {k.kernel.split("_")[0].rstrip("23") for k in e.kernels if k.phase in ("qkv", "gate_up", "ffn_down")}
-    assert used <= {"gemm", "tiles"}
+    used = {phase: {k.kernel.split("_")[0].rstrip("23") for k in e.kernels if k.phase == phase} for phase in ("qkv", "gate_up", "ffn_down")}
+    assert used["qkv"] <= {"gemm", "tiles"}
+    assert used["gate_up"] | used["ffn_down"] <= {"gemm", "tiles", "gemv"}  # a kind of layer that only the last is takes one row
 
 
 @pytest.mark.slow
@@ -100,7 +101,7 @@ def test_the_table(tiny: Explainer, capsys: Capture, monkeypatch: pytest.MonkeyP
 
 
 LIMITS = Limits(threads=1, read_gb_s=10.0, int8_gmac_s=100.0, f32_gmac_s=10.0)
-PHASE = {"row_bytes": 0, "int_macs": 0, "f32_macs": 0, "kv_bytes": 0, "kv_macs": 0, "weight_bytes": 0, "terms": 1, "head": False}
+PHASE = {"row_bytes": 0, "int_macs": 0, "f32_macs": 0, "kv_bytes": 0, "kv_macs": 0, "weight_bytes": 0, "terms": 1, "wanted_calls": 0}
 
 
 def test_shares_of_the_limits() -> None:
@@ -110,7 +111,7 @@ def test_shares_of_the_limits() -> None:
         PHASE | {"probe": 1, "phase": "b", "calls": 1, "int_macs": 10**7, "f32_macs": 10**6, "kernels": [
             {"name": "one", "rows": [1, 1]}, {"name": "some", "rows": [2, 15]}, {"name": "many", "rows": [16, 1 << 30]}]},
         PHASE | {"probe": 2, "phase": "a", "calls": 1, "weight_bytes": 0, "kernels": [{"name": "ka", "rows": None}]},
-        PHASE | {"probe": 3, "phase": "head", "calls": 1, "terms": 2, "head": True, "kernels": [
+        PHASE | {"probe": 3, "phase": "head", "calls": 1, "terms": 2, "wanted_calls": 1, "kernels": [
             {"name": "one", "rows": [1, 1]}, {"name": "some", "rows": [2, 15]}]},
     ]  # fmt: skip
     seconds, marks = np.array([1.5e-4, 4e-4, 5e-5, 5e-5]), np.array([2.0, 1.0, 1.0, 1.0])
@@ -126,6 +127,27 @@ def test_shares_of_the_limits() -> None:
     assert e.step_s == pytest.approx(1e-3)
     assert e.outside_s == pytest.approx(1e-3 - 6.5e-4)
     assert e.limit_pct == pytest.approx(30)
+
+
+def test_of_a_prompt_the_last_layer_takes_the_last_row() -> None:
+    """40 rows from position 8 on in chunks of 16, 16 and 8: by hand. Two of three calls take all rows."""
+    by_rows = [{"name": "one", "rows": [1, 1]}, {"name": "many", "rows": [2, 1 << 30]}]
+    some = PHASE | {"calls": 3, "wanted_calls": 1, "kernels": by_rows}
+    phases = [
+        some | {"probe": 0, "phase": "a", "weight_bytes": 100, "int_macs": 10, "f32_macs": 1},
+        some | {"probe": 1, "phase": "b", "kv_bytes": 7, "kv_macs": 5},
+        some | {"probe": 2, "phase": "c", "expert_bytes": 9, "experts": 20, "experts_used": 2},
+        some | {"probe": 3, "phase": "d", "calls": 1, "weight_bytes": 30},
+    ]
+    marks = np.array([7.0, 7.0, 7.0, 1.0])
+    profile = Profile(Workload(40, 8, True, 1), "avx2", 1, 16, np.full(4, 1e-4), marks, wall_s=1e-3, position=0)
+    a, b, c, d = explain_profile(phases, profile, LIMITS).kernels
+    assert [(k.kernel, k.calls) for k in (a, b, c, d)] == [("many", 7), ("many", 7), ("many", 7), ("one", 1)]
+    assert (a.bytes, a.int_macs, a.f32_macs) == (7 * 100, 10 * (2 * 40 + 1), 2 * 40 + 1)
+    assert b.bytes == 7 * (2 * (24 + 40 + 48) + 48)
+    assert b.f32_macs == 5 * (2 * (40 * 8 + 40 * 41 / 2) + 48)
+    assert c.bytes == 9 * (2 * 3 * 20 + 2)
+    assert d.bytes == 30
 
 
 @pytest.mark.parametrize("damage", ["phases.json", "recipe.json"])

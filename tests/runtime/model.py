@@ -39,9 +39,14 @@ void infc_sha256_finish(infc_sha256 *s, uint8_t digest[32]);
 int infc_fail(int code, const char *format, ...);
 void infc_philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]);
 double infc_uniform(uint64_t seed, uint64_t i);
-float infc_logits_copy(float *out, const float *logits, size_t n);
-double infc_sum_exp(const float *x, size_t n, float max);
-void infc_exp(float *out, const float *x, size_t n, float max, float scale);
+typedef struct infc_passes {
+    float (*copy)(float *out, const float *logits, size_t n);
+    float (*max)(const float *x, size_t n);
+    int32_t (*first_of)(const float *x, float value);
+    double (*sum_exp)(const float *x, size_t n, float max);
+    void (*exp)(float *out, const float *x, size_t n, float max, float scale);
+} infc_passes;
+const infc_passes *infc_passes_for(uint32_t cpu_features);
 double infc_log(double x);
 """
 

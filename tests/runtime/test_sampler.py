@@ -9,6 +9,7 @@ import pytest
 
 from tests.runtime.harness import EINPUT, VOCAB
 from tests.runtime.model import Runtime
+from tests.runtime.test_host import AVX2, AVX512
 
 OFF = {
     "temperature": 1.0,
@@ -248,16 +249,24 @@ def aligned(x: np.ndarray) -> np.ndarray:
     return out[start : start + x.size]
 
 
-def test_exp_error(runtime) -> None:
+@pytest.fixture(params=[0, AVX2, AVX2 | AVX512], ids=["baseline", "avx2", "avx512"])
+def passes(runtime, request: pytest.FixtureRequest):
+    """The twin that a CPU with these features takes."""
+    if request.param & ~runtime.lib.infc_cpu_features(runtime.ffi.new("infc_cpu_regs *", runtime.lib.infc_cpu_read())):
+        pytest.skip("this CPU has no such vectors")
+    return runtime.lib.infc_passes_for(request.param)
+
+
+def test_exp_error(runtime, passes) -> None:
     x = aligned(np.concatenate([np.linspace(-87, 0, 20000), [-87.0, -1e-6, -1e-40, 0.0]]).astype(np.float32))
     x = aligned(np.resize(x, (x.size + 15) // 16 * 16))
     out = aligned(np.zeros_like(x))
     buffer = runtime.ffi.from_buffer
-    runtime.lib.infc_exp(buffer("float[]", out), buffer("float[]", x), x.size, 0.0, 1.0)
+    passes.exp(buffer("float[]", out), buffer("float[]", x), x.size, 0.0, 1.0)
     want = np.exp(x.astype(np.float64))
     assert np.abs(out / want - 1).max() < 2.5e-7
     x[:] = np.resize(np.array([-87.01, -200, -1e30, -np.inf], np.float32), x.size)
-    runtime.lib.infc_exp(buffer("float[]", out), buffer("float[]", x), x.size, 0.0, 1.0)
+    passes.exp(buffer("float[]", out), buffer("float[]", x), x.size, 0.0, 1.0)
     assert (out == 0).all()
 
 
@@ -267,11 +276,34 @@ def test_log_error(runtime) -> None:
 
 
 @pytest.mark.parametrize("n", [1, 15, 16, 17, 1023, 1024, 1025, 5000])
-def test_sum_of_exponentials(runtime, n: int) -> None:
+def test_sum_of_exponentials(runtime, passes, n: int) -> None:
     logits = np.random.default_rng(n).standard_normal(n).astype(np.float32) * 5
     work = aligned(padded(n))
     buffer = runtime.ffi.from_buffer
-    top = runtime.lib.infc_logits_copy(buffer("float[]", work), buffer("float[]", logits), n)
+    top = passes.copy(buffer("float[]", work), buffer("float[]", logits), n)
     assert top == logits.max() and (work[:n] == logits).all()
     want = np.exp(logits.astype(np.float64) - top).sum()
-    assert runtime.lib.infc_sum_exp(buffer("float[]", work), n, top) == pytest.approx(want, rel=3e-7)
+    assert passes.sum_exp(buffer("float[]", work), n, top) == pytest.approx(want, rel=3e-7)
+
+
+HOSTILE = np.array([np.nan, np.inf, -np.inf, 3.4028235e38, -3.4028235e38, 1e-45, -1e-45, 0.0, -0.0], np.float32)
+
+
+@pytest.mark.parametrize("n", [1, 2, 15, 16, 17, 31, 33, 1023, 1025, 5000])
+def test_twins_agree(runtime, passes, n: int) -> None:
+    """Every pass gives the bits of the baseline's, whatever the logits are."""
+    base, buffer, rng = runtime.lib.infc_passes_for(0), runtime.ffi.from_buffer, np.random.default_rng(n)
+    for hostile in (0, 1, n // 3 + 1, n):
+        logits = (rng.standard_normal(n) * 20).astype(np.float32)
+        logits[rng.permutation(n)[:hostile]] = rng.choice(HOSTILE, hostile)
+        found = []
+        for twin in (base, passes):
+            work, out = aligned(padded(n)), aligned(padded(n))
+            top = twin.copy(buffer("float[]", work), buffer("float[]", logits), n)
+            figures = [top, twin.max(buffer("float[]", work), n), twin.first_of(buffer("float[]", work), top)]
+            assert work[figures[2]] == top
+            if np.isfinite(top):
+                figures.append(twin.sum_exp(buffer("float[]", work), n, top))
+                twin.exp(buffer("float[]", out), buffer("float[]", work), n, top, np.float32(1.7))
+            found.append((figures, work.tobytes(), out[:n].tobytes()))
+        assert found[0] == found[1]

@@ -12,6 +12,7 @@ typedef struct pass {
     const infc_batch *b;
     struct infc_team *team;
     int t, T, M;
+    const int32_t *kept;  // (M) which rows of the chunk; NULL: all
     float *tile;    // (panels of a unit, M, 16)
     void *scratch;  // unpacked panels
     infc_ready *ready;  // (N_KV_HEADS)
@@ -35,6 +36,49 @@ static inline uint8_t *kv_part(const pass *p, int m, int layer, int g)
 {
     const size_t page = (size_t)p->b->pages[m][p->b->pos[m] / PAGE_SIZE];
     return p->b->kv + page * KV_PAGE_BYTES + ((size_t)layer * N_KV_HEADS + g) * KV_PART_BYTES;
+}
+
+// Where this thread finds the activations of M rows
+static void lay_out(pass *p)
+{
+    const infc_batch *b = p->b;
+    const int small = p->M <= SMALL_MAX;
+    uint8_t *const own = b->scratch[p->t] + TILE_BYTES + INFC_GEMM_SCRATCH_BYTES;
+    p->x = (float *)(b->arena + 655360);
+    p->rope = (float *)(b->arena + 524288);
+    uint8_t *const attn_norm = small ? own + 20416 : b->arena + 786432;
+    p->attn_norm = (float *)(attn_norm);
+    p->q_rope = (float *)(b->arena + 262144);
+    p->attn = (float *)(b->arena + 0);
+    uint8_t *const post_attention_norm = small ? own + 26048 : b->arena + 147840;
+    p->post_attention_norm = (float *)(post_attention_norm);
+    uint8_t *const route = small ? own + 30272 : b->arena + 356736;
+    p->route = (infc_expert_choice *)(route);
+    p->router = (float *)(b->arena + 323968);
+    uint8_t *const post_attention_norm_q8 = small ? own + 28864 : b->arena + 278912;
+    p->post_attention_norm_q8 = infc_q8_view(post_attention_norm_q8, small ? SMALL_ROWS : PADDED_ROWS, 64, !small);
+    p->experts_h_q8 = infc_q8_view(b->arena + 0, 1120, 96, !small);
+    p->hidden = (float *)(b->arena + 0);
+    p->groups = (infc_groups){.group = (infc_group *)(own + 11264), .member = (infc_member *)(own + 11456)};
+    p->gather_post_attention_norm_q8 = infc_q8_view(own + 0, INFC_GATHER_ROWS, 64, 0);
+}
+
+// M and all buffers from now on: of the rows that somebody wants, if those are not all. 0: nobody wants any.
+static int keep_wanted(pass *p)
+{
+    if (p->b->n_out == p->M) return 1;
+    p->M = p->b->n_out;
+    p->kept = p->b->out_row;
+    lay_out(p);
+    return p->M > 0;
+}
+
+// Their residual stream, out of that of all rows at `all`, where no thread has to read any more.
+static void gather_stream(const pass *p, const float *all)
+{
+    const int t = p->t, T = p->T;
+    infc_gather_rows(all, p->kept, p->M, DIM, 16 * infc_share(DIM / 16, t, T), 16 * infc_share(DIM / 16, t + 1, T), p->x);
+    infc_barrier(p->team, p->t);
 }
 
 // q, k, v = W x; then RoPE, q scaled for attention, k and v written to their page
@@ -139,29 +183,37 @@ static void gemm3_f16_f32_bias_rope_kv__amx_r16__n256_k64(const pass *p, const u
     }
 }
 
+// `rows` rows of one sequence from m on, the heads of one kv head, or one of both -> o. A function of its own: inlined among the loops that
+// deal out the work, its inner loops took up to 1.5 times as long, by how gcc happened to allocate their registers
+static __attribute__((noinline)) void attention_q16_sinks__amx_p64__h32_g2_w40__block(const infc_batch *b, const float *q, int m, size_t part, int rows, int by_group, float *o, const float *sinks)
+{
+    enum { WIDTH = N_HEADS * HEAD_DIM };
+    const size_t ldo = WIDTH;
+    if (by_group)
+        q16_attention_limited(q, WIDTH, b->kv, b->pages[m], KV_PAGE_BYTES, part, b->pos[m] + 1, rows, HEAD_DIM, GROUP, PAGE_SIZE, o, ldo, 40, 0.0f, sinks);
+    else
+        q16_attention_limited(q, WIDTH, b->kv, b->pages[m], KV_PAGE_BYTES, part, b->pos[m] + 1, 1, HEAD_DIM, 1, PAGE_SIZE, o, ldo, 40, 0.0f, sinks);
+}
+
 // softmax(q k^T) v, one online pass over the pages
 // per row: 280 bytes of keys and values a position and layer
 static void attention_q16_sinks__amx_p64__h32_g2_w40(const pass *p, int layer, const float *sinks)
 {
-    enum { WIDTH = N_HEADS * HEAD_DIM, ROW = GROUP * HEAD_DIM, MOST = 32 };
+    enum { WIDTH = N_HEADS * HEAD_DIM, MOST = 32 };
     const infc_batch *b = p->b;
     const int by_group = p->M * N_KV_HEADS >= 4 * p->T || p->T == 1, step = by_group ? GROUP : 1;
     const int most = infc_block_rows(p->M * N_KV_HEADS, p->T, by_group ? MOST : 1);
-    for (int head = 0, m = 0, u = 0, rows; head < N_HEADS; m += rows, u++) {
-        rows = infc_consecutive(b, m, most);
+    for (int head = 0, i = 0, u = 0, rows; head < N_HEADS; i += rows, u++) {
+        rows = infc_consecutive(b, p->kept, p->M, i, most);
         if (infc_turn(u, p->T) == p->t) {
+            const int m = infc_kept(p->kept, i);
             if (p->T > 1) infc_await(p->ready + head / GROUP, (uint32_t)(layer + 1) * 4);
             const float *q = p->q_rope + (size_t)m * WIDTH + (size_t)head * HEAD_DIM;
             const size_t part = ((size_t)layer * N_KV_HEADS + head / GROUP) * KV_PART_BYTES;
-            float *o = p->attn + (size_t)m * WIDTH + (size_t)head * HEAD_DIM;
-            const size_t ldo = WIDTH;
-            if (by_group)
-                q16_attention_limited(q, WIDTH, b->kv, b->pages[m], KV_PAGE_BYTES, part, b->pos[m] + 1, rows, HEAD_DIM, GROUP, PAGE_SIZE, o, ldo, 40, 0.0f, sinks + head);
-            else
-                q16_attention_limited(q, WIDTH, b->kv, b->pages[m], KV_PAGE_BYTES, part, b->pos[m] + 1, 1, HEAD_DIM, 1, PAGE_SIZE, o, ldo, 40, 0.0f, sinks + head);
+            attention_q16_sinks__amx_p64__h32_g2_w40__block(b, q, m, part, rows, by_group, p->attn + (size_t)i * WIDTH + (size_t)head * HEAD_DIM, sinks + head);
         }
-        if (m + rows == p->M) {
-            m = -rows;
+        if (i + rows == p->M) {
+            i = -rows;
             head += step;
         }
     }
@@ -304,29 +356,37 @@ static void experts_mxfp4_q8_bias_residual__amx_r16__e6_n64_k96(pass *p, const u
 }
 
 
+// `rows` rows of one sequence from m on, the heads of one kv head, or one of both -> o. A function of its own: inlined among the loops that
+// deal out the work, its inner loops took up to 1.5 times as long, by how gcc happened to allocate their registers
+static __attribute__((noinline)) void attention_q16_sinks__amx_p64__h32_g2__block(const infc_batch *b, const float *q, int m, size_t part, int rows, int by_group, float *o, const float *sinks)
+{
+    enum { WIDTH = N_HEADS * HEAD_DIM };
+    const size_t ldo = WIDTH;
+    if (by_group)
+        q16_attention_limited(q, WIDTH, b->kv, b->pages[m], KV_PAGE_BYTES, part, b->pos[m] + 1, rows, HEAD_DIM, GROUP, PAGE_SIZE, o, ldo, 0, 0.0f, sinks);
+    else
+        q16_attention_limited(q, WIDTH, b->kv, b->pages[m], KV_PAGE_BYTES, part, b->pos[m] + 1, 1, HEAD_DIM, 1, PAGE_SIZE, o, ldo, 0, 0.0f, sinks);
+}
+
 // softmax(q k^T) v, one online pass over the pages
 // per row: 280 bytes of keys and values a position and layer
 static void attention_q16_sinks__amx_p64__h32_g2(const pass *p, int layer, const float *sinks)
 {
-    enum { WIDTH = N_HEADS * HEAD_DIM, ROW = GROUP * HEAD_DIM, MOST = 32 };
+    enum { WIDTH = N_HEADS * HEAD_DIM, MOST = 32 };
     const infc_batch *b = p->b;
     const int by_group = p->M * N_KV_HEADS >= 4 * p->T || p->T == 1, step = by_group ? GROUP : 1;
     const int most = infc_block_rows(p->M * N_KV_HEADS, p->T, by_group ? MOST : 1);
-    for (int head = 0, m = 0, u = 0, rows; head < N_HEADS; m += rows, u++) {
-        rows = infc_consecutive(b, m, most);
+    for (int head = 0, i = 0, u = 0, rows; head < N_HEADS; i += rows, u++) {
+        rows = infc_consecutive(b, p->kept, p->M, i, most);
         if (infc_turn(u, p->T) == p->t) {
+            const int m = infc_kept(p->kept, i);
             if (p->T > 1) infc_await(p->ready + head / GROUP, (uint32_t)(layer + 1) * 4);
             const float *q = p->q_rope + (size_t)m * WIDTH + (size_t)head * HEAD_DIM;
             const size_t part = ((size_t)layer * N_KV_HEADS + head / GROUP) * KV_PART_BYTES;
-            float *o = p->attn + (size_t)m * WIDTH + (size_t)head * HEAD_DIM;
-            const size_t ldo = WIDTH;
-            if (by_group)
-                q16_attention_limited(q, WIDTH, b->kv, b->pages[m], KV_PAGE_BYTES, part, b->pos[m] + 1, rows, HEAD_DIM, GROUP, PAGE_SIZE, o, ldo, 0, 0.0f, sinks + head);
-            else
-                q16_attention_limited(q, WIDTH, b->kv, b->pages[m], KV_PAGE_BYTES, part, b->pos[m] + 1, 1, HEAD_DIM, 1, PAGE_SIZE, o, ldo, 0, 0.0f, sinks + head);
+            attention_q16_sinks__amx_p64__h32_g2__block(b, q, m, part, rows, by_group, p->attn + (size_t)i * WIDTH + (size_t)head * HEAD_DIM, sinks + head);
         }
-        if (m + rows == p->M) {
-            m = -rows;
+        if (i + rows == p->M) {
+            i = -rows;
             head += step;
         }
     }
@@ -464,8 +524,12 @@ static void layer_1(pass *p, const uint8_t *w, int layer)
     else gemm3_f16_f32_bias_rope_kv__amx_r16__n256_k64(p, w + 256, p->attn_norm, (const float *)(w + 33024), layer);
     INFC_PROBE(p, 11);
 
+    // all keys and values are written: from here on the last layer takes the rows that somebody wants
+    const float *const stream = p->x;
+    if (layer == N_LAYERS - 1 && !keep_wanted(p)) return;
     attention_q16_sinks__amx_p64__h32_g2(p, layer, (const float *)(const void *)(w + 34048));
     infc_barrier(p->team, p->t);
+    if (p->kept != NULL) gather_stream(p, stream);
     INFC_PROBE(p, 12);
 
     if (p->M == 1) gemv_f16_f32_bias_residual__amx_r16__n64_k128(p, w + 34112, p->attn, (const float *)(w + 50496));
@@ -525,7 +589,7 @@ static void embed(const pass *p)
     }
 }
 
-// The rows that somebody wants: final norm for the hidden state, and the vocabulary's scores
+// The rows that somebody wants, to which the last layer has come down: final norm for the hidden state, and the vocabulary's scores
 static void head(pass *p)
 {
     const infc_batch *b = p->b;
@@ -534,14 +598,14 @@ static void head(pass *p)
     for (int i = 0; i < b->n_out; i++) {
         any |= b->logits[i] != NULL;
         if (b->hidden[i] != NULL && i % p->T == p->t)
-            rmsnorm_row(p->x + (size_t)b->out_row[i] * DIM, (const float *)(w + 346624), 0x1.4f8b58p-17f, DIM, b->hidden[i]);
+            rmsnorm_row(p->x + (size_t)i * DIM, (const float *)(w + 346624), 0x1.4f8b58p-17f, DIM, b->hidden[i]);
     }
     if (!any) return;
     const int n = b->n_out, rows = n, small = rows <= SMALL_MAX;
     uint8_t *hidden = small ? b->scratch[p->t] + TILE_BYTES + INFC_GEMM_SCRATCH_BYTES + 23232 : b->arena + 0;
     p->hidden = (float *)hidden;
     for (int i = small ? 0 : infc_share(n, p->t, p->T); i < (small ? n : infc_share(n, p->t + 1, p->T)); i++)
-        rmsnorm_row(p->x + (size_t)b->out_row[i] * DIM, (const float *)(w + 346624), 0x1.4f8b58p-17f, 64, p->hidden + (size_t)i * DIM);
+        rmsnorm_row(p->x + (size_t)i * DIM, (const float *)(w + 346624), 0x1.4f8b58p-17f, 64, p->hidden + (size_t)i * DIM);
     if (!small) infc_barrier(p->team, p->t);
     INFC_PROBE(p, 19);
     p->M = rows;
@@ -553,28 +617,11 @@ static void head(pass *p)
 
 void infc_forward_amx(const infc_batch *b, struct infc_team *team, int thread, int n_threads)
 {
-    const int small = b->n_rows <= SMALL_MAX;
-    uint8_t *own = b->scratch[thread];
+    uint8_t *const own = b->scratch[thread];
     pass p = {.b = b, .team = team, .t = thread, .T = n_threads, .M = b->n_rows, .tile = (float *)own, .scratch = own + TILE_BYTES};
     p.ready = (infc_ready *)(b->arena + READY_OFFSET);
-    own += TILE_BYTES + INFC_GEMM_SCRATCH_BYTES;
-    p.x = (float *)(b->arena + 655360);
-    p.rope = (float *)(b->arena + 524288);
-    uint8_t *const attn_norm = small ? own + 20416 : b->arena + 786432;
-    p.attn_norm = (float *)(attn_norm);
-    p.q_rope = (float *)(b->arena + 262144);
-    p.attn = (float *)(b->arena + 0);
-    uint8_t *const post_attention_norm = small ? own + 26048 : b->arena + 147840;
-    p.post_attention_norm = (float *)(post_attention_norm);
-    uint8_t *const route = small ? own + 30272 : b->arena + 356736;
-    p.route = (infc_expert_choice *)(route);
-    p.router = (float *)(b->arena + 323968);
-    uint8_t *const post_attention_norm_q8 = small ? own + 28864 : b->arena + 278912;
-    p.post_attention_norm_q8 = infc_q8_view(post_attention_norm_q8, small ? SMALL_ROWS : PADDED_ROWS, 64, !small);
-    p.experts_h_q8 = infc_q8_view(b->arena + 0, 1120, 96, !small);
-    p.hidden = (float *)(b->arena + 0);
-    p.groups = (infc_groups){.group = (infc_group *)(own + 11264), .member = (infc_member *)(own + 11456)};
-    p.gather_post_attention_norm_q8 = infc_q8_view(own + 0, INFC_GATHER_ROWS, 64, 0);
+    lay_out(&p);
+
     INFC_PROBE_START(&p);
     embed(&p);
     infc_barrier(team, thread);

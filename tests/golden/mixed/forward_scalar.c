@@ -12,6 +12,7 @@ typedef struct pass {
     const infc_batch *b;
     struct infc_team *team;
     int t, T, M;
+    const int32_t *kept;  // (M) which rows of the chunk; NULL: all
     float *tile;    // (panels of a unit, M, 16)
     void *scratch;  // unpacked panels
     infc_ready *ready;  // (N_KV_HEADS)
@@ -35,6 +36,50 @@ static inline uint8_t *kv_part(const pass *p, int m, int layer, int g)
 {
     const size_t page = (size_t)p->b->pages[m][p->b->pos[m] / PAGE_SIZE];
     return p->b->kv + page * KV_PAGE_BYTES + ((size_t)layer * N_KV_HEADS + g) * KV_PART_BYTES;
+}
+
+// Where this thread finds the activations of M rows
+static void lay_out(pass *p)
+{
+    const infc_batch *b = p->b;
+    const int small = p->M <= SMALL_MAX;
+    uint8_t *const own = b->scratch[p->t] + TILE_BYTES + INFC_GEMM_SCRATCH_BYTES;
+    p->x = (float *)(b->arena + 327680);
+    p->rope = (float *)(b->arena + 657408);
+    uint8_t *const attn_norm_q8 = small ? own + 14336 : b->arena + 131072;
+    p->attn_norm_q8 = infc_q8_view(attn_norm_q8, small ? SMALL_ROWS : PADDED_ROWS, 64, !small);
+    p->q_rope = (float *)(b->arena + 458752);
+    p->attn = (float *)(b->arena + 0);
+    uint8_t *const attn_q8 = small ? own + 15744 : b->arena + 131072;
+    p->attn_q8 = infc_q8_view(attn_q8, small ? SMALL_ROWS : PADDED_ROWS, 64, !small);
+    uint8_t *const ffn_norm = small ? own + 3840 : b->arena + 458752;
+    p->ffn_norm = (float *)(ffn_norm);
+    uint8_t *const ffn_norm_q8 = small ? own + 17152 : b->arena + 722944;
+    p->ffn_norm_q8 = infc_q8_view(ffn_norm_q8, small ? SMALL_ROWS : PADDED_ROWS, 64, !small);
+    p->h = (float *)(b->arena + 0);
+    uint8_t *const attn_norm = small ? own + 0 : b->arena + 196608;
+    p->attn_norm = (float *)(attn_norm);
+    p->h_q8 = infc_q8_view(b->arena + 589824, PADDED_ROWS, 96, !small);
+    p->hidden = (float *)(b->arena + 0);
+    p->hidden_q8x2 = infc_q8_view(b->arena + 0, 2 * PADDED_ROWS, 64, !small);
+}
+
+// M and all buffers from now on: of the rows that somebody wants, if those are not all. 0: nobody wants any.
+static int keep_wanted(pass *p)
+{
+    if (p->b->n_out == p->M) return 1;
+    p->M = p->b->n_out;
+    p->kept = p->b->out_row;
+    lay_out(p);
+    return p->M > 0;
+}
+
+// Their residual stream, out of that of all rows at `all`, where no thread has to read any more.
+static void gather_stream(const pass *p, const float *all)
+{
+    const int t = p->t, T = p->T;
+    infc_gather_rows(all, p->kept, p->M, DIM, 16 * infc_share(DIM / 16, t, T), 16 * infc_share(DIM / 16, t + 1, T), p->x);
+    infc_barrier(p->team, p->t);
 }
 
 // q, k, v = W x; then RoPE, q scaled for attention, k and v written to their page
@@ -130,29 +175,37 @@ static void gemm3_q4_0_q4_1_q8_0_q8_rope_kv__scalar_r16__n128_k64(const pass *p,
     }
 }
 
+// `rows` rows of one sequence from m on, the heads of one kv head, or one of both -> o. A function of its own: inlined among the loops that
+// deal out the work, its inner loops took up to 1.5 times as long, by how gcc happened to allocate their registers
+static __attribute__((noinline)) void attention_q16__scalar_p64__h16_g2__block(const infc_batch *b, const float *q, int m, size_t part, int rows, int by_group, float *o)
+{
+    enum { WIDTH = N_HEADS * HEAD_DIM };
+    const size_t ldo = WIDTH;
+    if (by_group)
+        q16_attention(q, WIDTH, b->kv, b->pages[m], KV_PAGE_BYTES, part, b->pos[m] + 1, rows, HEAD_DIM, GROUP, PAGE_SIZE, o, ldo);
+    else
+        q16_attention(q, WIDTH, b->kv, b->pages[m], KV_PAGE_BYTES, part, b->pos[m] + 1, 1, HEAD_DIM, 1, PAGE_SIZE, o, ldo);
+}
+
 // softmax(q k^T) v, one online pass over the pages
 // per row: 152 bytes of keys and values a position and layer
 static void attention_q16__scalar_p64__h16_g2(const pass *p, int layer)
 {
-    enum { WIDTH = N_HEADS * HEAD_DIM, ROW = GROUP * HEAD_DIM, MOST = 32 };
+    enum { WIDTH = N_HEADS * HEAD_DIM, MOST = 32 };
     const infc_batch *b = p->b;
     const int by_group = p->M * N_KV_HEADS >= 4 * p->T || p->T == 1, step = by_group ? GROUP : 1;
     const int most = infc_block_rows(p->M * N_KV_HEADS, p->T, by_group ? MOST : 1);
-    for (int head = 0, m = 0, u = 0, rows; head < N_HEADS; m += rows, u++) {
-        rows = infc_consecutive(b, m, most);
+    for (int head = 0, i = 0, u = 0, rows; head < N_HEADS; i += rows, u++) {
+        rows = infc_consecutive(b, p->kept, p->M, i, most);
         if (infc_turn(u, p->T) == p->t) {
+            const int m = infc_kept(p->kept, i);
             if (p->T > 1) infc_await(p->ready + head / GROUP, (uint32_t)(layer + 1) * 4);
             const float *q = p->q_rope + (size_t)m * WIDTH + (size_t)head * HEAD_DIM;
             const size_t part = ((size_t)layer * N_KV_HEADS + head / GROUP) * KV_PART_BYTES;
-            float *o = p->attn + (size_t)m * WIDTH + (size_t)head * HEAD_DIM;
-            const size_t ldo = WIDTH;
-            if (by_group)
-                q16_attention(q, WIDTH, b->kv, b->pages[m], KV_PAGE_BYTES, part, b->pos[m] + 1, rows, HEAD_DIM, GROUP, PAGE_SIZE, o, ldo);
-            else
-                q16_attention(q, WIDTH, b->kv, b->pages[m], KV_PAGE_BYTES, part, b->pos[m] + 1, 1, HEAD_DIM, 1, PAGE_SIZE, o, ldo);
+            attention_q16__scalar_p64__h16_g2__block(b, q, m, part, rows, by_group, p->attn + (size_t)i * WIDTH + (size_t)head * HEAD_DIM);
         }
-        if (m + rows == p->M) {
-            m = -rows;
+        if (i + rows == p->M) {
+            i = -rows;
             head += step;
         }
     }
@@ -974,8 +1027,12 @@ static void layer_2(pass *p, const uint8_t *w, int layer)
     else gemm3_q8_0_f16_f16_q8_f32_rope_kv__scalar_r16__n128_k64(p, w + 256, &p->attn_norm_q8, p->attn_norm, layer);
     INFC_PROBE(p, 22);
 
+    // all keys and values are written: from here on the last layer takes the rows that somebody wants
+    const float *const stream = p->x;
+    if (layer == N_LAYERS - 1 && !keep_wanted(p)) return;
     attention_q16__scalar_p64__h16_g2(p, layer);
     infc_barrier(p->team, p->t);
+    if (p->kept != NULL) gather_stream(p, stream);
     INFC_PROBE(p, 23);
 
     // attn_q8: every thread for itself while that costs less than a barrier
@@ -1047,7 +1104,7 @@ static void embed(const pass *p)
     }
 }
 
-// The rows that somebody wants: final norm for the hidden state, and the vocabulary's scores
+// The rows that somebody wants, to which the last layer has come down: final norm for the hidden state, and the vocabulary's scores
 static void head(pass *p)
 {
     const infc_batch *b = p->b;
@@ -1056,14 +1113,14 @@ static void head(pass *p)
     for (int i = 0; i < b->n_out; i++) {
         any |= b->logits[i] != NULL;
         if (b->hidden[i] != NULL && i % p->T == p->t)
-            rmsnorm_row(p->x + (size_t)b->out_row[i] * DIM, (const float *)(w + 190848), 0x1.4f8b58p-17f, DIM, b->hidden[i]);
+            rmsnorm_row(p->x + (size_t)i * DIM, (const float *)(w + 190848), 0x1.4f8b58p-17f, DIM, b->hidden[i]);
     }
     if (!any) return;
     const int n = b->n_out, rows = 2 * n, small = rows <= SMALL_MAX;  // two int8 terms a row
     uint8_t *hidden_q8x2 = small ? b->scratch[p->t] + TILE_BYTES + INFC_GEMM_SCRATCH_BYTES + 11520 : b->arena + 0;
     p->hidden_q8x2 = infc_q8_view(hidden_q8x2, small ? SMALL_ROWS : 2 * PADDED_ROWS, 64, !small);
     for (int i = small ? 0 : infc_share(n, p->t, p->T); i < (small ? n : infc_share(n, p->t + 1, p->T)); i++)
-        rmsnorm_q8x2_row(p->x + (size_t)b->out_row[i] * DIM, (const float *)(w + 190848), 0x1.4f8b58p-17f, 64, &p->hidden_q8x2, i);
+        rmsnorm_q8x2_row(p->x + (size_t)i * DIM, (const float *)(w + 190848), 0x1.4f8b58p-17f, 64, &p->hidden_q8x2, i);
     if (!small) infc_barrier(p->team, p->t);
     INFC_PROBE(p, 30);
     p->M = rows;
@@ -1074,29 +1131,11 @@ static void head(pass *p)
 
 void infc_forward_scalar(const infc_batch *b, struct infc_team *team, int thread, int n_threads)
 {
-    const int small = b->n_rows <= SMALL_MAX;
-    uint8_t *own = b->scratch[thread];
+    uint8_t *const own = b->scratch[thread];
     pass p = {.b = b, .team = team, .t = thread, .T = n_threads, .M = b->n_rows, .tile = (float *)own, .scratch = own + TILE_BYTES};
     p.ready = (infc_ready *)(b->arena + READY_OFFSET);
-    own += TILE_BYTES + INFC_GEMM_SCRATCH_BYTES;
-    p.x = (float *)(b->arena + 327680);
-    p.rope = (float *)(b->arena + 657408);
-    uint8_t *const attn_norm_q8 = small ? own + 14336 : b->arena + 131072;
-    p.attn_norm_q8 = infc_q8_view(attn_norm_q8, small ? SMALL_ROWS : PADDED_ROWS, 64, !small);
-    p.q_rope = (float *)(b->arena + 458752);
-    p.attn = (float *)(b->arena + 0);
-    uint8_t *const attn_q8 = small ? own + 15744 : b->arena + 131072;
-    p.attn_q8 = infc_q8_view(attn_q8, small ? SMALL_ROWS : PADDED_ROWS, 64, !small);
-    uint8_t *const ffn_norm = small ? own + 3840 : b->arena + 458752;
-    p.ffn_norm = (float *)(ffn_norm);
-    uint8_t *const ffn_norm_q8 = small ? own + 17152 : b->arena + 722944;
-    p.ffn_norm_q8 = infc_q8_view(ffn_norm_q8, small ? SMALL_ROWS : PADDED_ROWS, 64, !small);
-    p.h = (float *)(b->arena + 0);
-    uint8_t *const attn_norm = small ? own + 0 : b->arena + 196608;
-    p.attn_norm = (float *)(attn_norm);
-    p.h_q8 = infc_q8_view(b->arena + 589824, PADDED_ROWS, 96, !small);
-    p.hidden = (float *)(b->arena + 0);
-    p.hidden_q8x2 = infc_q8_view(b->arena + 0, 2 * PADDED_ROWS, 64, !small);
+    lay_out(&p);
+
     INFC_PROBE_START(&p);
     embed(&p);
     infc_barrier(team, thread);
