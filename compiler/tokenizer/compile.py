@@ -10,7 +10,7 @@ import numpy as np
 from infc.errors import InputError
 from infc.tokenizer import bpe, spm, unigram, wordpiece, words
 from infc.tokenizer.added import automaton
-from infc.tokenizer.patterns import AS_GEMMA4, Pretokenizer, pretokenizer
+from infc.tokenizer.patterns import AS_GEMMA4, Pretokenizer, of_keys
 from infc.tokenizer.pretokenizers import compile_splits
 from infc.tokenizer.section import (
     FLAG_ADD_BOS,
@@ -46,7 +46,7 @@ def compile_tokenizer(kv: Mapping[str, Any], vocab_size: int) -> bytes:
         raise InputError("G76", f"tokenizer model {model!s:.40} is not known (known: {', '.join(MODELS)})", f"key: {PREFIX}model")
     if model == "gpt2" and kv.get(PREFIX + "pre") in AS_GEMMA4:
         model = "gemma4"
-    pre = pretokenizer(kv.get(PREFIX + "pre")) if model == "gpt2" else Pretokenizer(())
+    pre = of_keys(kv) if model == "gpt2" else Pretokenizer(())
     vocabulary = read_vocabulary(kv, vocab_size)
     if model == "gpt2":
         raw = [_raw(t, y) for t, y in zip(*_columns(vocabulary), strict=True)]

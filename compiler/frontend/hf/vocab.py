@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 
 from infc.errors import InputError
-from infc.frontend.hf import sentencepiece, wordpiece
+from infc.frontend.hf import pretok, sentencepiece, wordpiece
 from infc.frontend.hf.config import Config
 from infc.frontend.hf.folder import TOKENIZER, Folder
-from infc.frontend.hf.pretok import pre_name
 from infc.frontend.hf.special import SETTINGS, chat_template, content, ends, special, template_ends
 from infc.limits import Limits
 
@@ -60,7 +59,7 @@ def _from_json(c: Config, folder: Folder, limits: Limits, settings: dict[str, An
         _sentencepiece(c, found, tokens, types, merges)
     else:
         c.put(_P + "model", "str", "gpt2")
-        c.put(_P + "pre", "str", pre_name(found, model.get("ignore_merges") is True))
+        pretok.fill(c, found, model.get("ignore_merges") is True)
         space = {ord(" "): chr(ord(" ") + 256)}  # a blank stands between the two parts
         c.put(_P + "merges", "[str]", [f"{a.translate(space)} {b.translate(space)}" for a, b in merges])
         _check_normalizer(found)
