@@ -15,6 +15,7 @@ typedef struct stream {
     const uint8_t *piece;  // what a few bytes at `at` became, not yet handed on
     size_t left;
     size_t waiting, ready;  // spaces that come if anything follows them; spaces that come now
+    int prefix, some;       // a space comes now if what follows is none; something of the text came
     int after_space, leading;  // the piece before ended in a space; so these at the beginning of this one are too many
     int ended;
 } stream;
@@ -122,6 +123,11 @@ static int more(stream *s, window *w) {
         }
         if (!s->left) {
             if (s->at == s->size) {
+                if (s->waiting && s->some && s->t->keep_end) {
+                    s->ready = 1;
+                    s->waiting = 0;
+                    continue;
+                }
                 s->ended = 1;
                 return 0;
             }
@@ -129,6 +135,12 @@ static int more(stream *s, window *w) {
             continue;
         }
         const int mark = is_mark(s->piece, s->left), space = *s->piece == ' ';
+        if (s->prefix) {
+            s->prefix = 0;
+            s->ready = !(mark || space);
+            continue;
+        }
+        s->some = 1;
         if (mark || space) {
             s->piece += mark ? 3 : 1;
             s->left -= mark ? 3 : 1;
@@ -183,7 +195,9 @@ static void settle(const infc_tokenizer *t, window *w, size_t at, int *unknown, 
             *unknown = 0;
         }
     }
-    s[0].score = s[at].score;
+    const int anew = t->split_spaces && at < w->n && w->bytes[at] == ' ';
+    s[0].score = anew ? 0 : s[at].score;
+    if (anew) *unknown = 0;
     w->n -= at;
     memmove(w->bytes, w->bytes + at, w->n);
     for (size_t p = 1; p <= w->n; p++) s[p].begin = UNREACHED;
@@ -212,7 +226,7 @@ static size_t offer_all(stream *s, window *w, size_t at, size_t *length, int *er
         alone |= farthest - at == *length;
     }
     if (!alone) {
-        offer(w, at, at + *length, INFC_TRIE_NONE, t->unknown_score);
+        offer(w, at, at + *length, INFC_TRIE_NONE, t->scores[t->vocab_size]);
         if (farthest < at + *length) farthest = at + *length;
     }
     return farthest;
@@ -222,9 +236,10 @@ int infc_unigram_encode(const infc_tokenizer *t, const uint8_t *text, size_t siz
     uint8_t bytes[ON_STACK];
     step steps[ON_STACK + 1];
     window w = {bytes, steps, 0, ON_STACK, {NULL, NULL}};
-    stream s = {.t = t, .text = text, .size = size, .after_space = t->merge_spaces};
+    stream s = {.t = t, .text = text, .size = size, .after_space = t->merge_spaces && (prefix || !t->prefix_first)};
     int error = 0, unknown = 0;  // unknown: the token before was the unknown one: several in a row are one
     if (prefix) *(t->merge_spaces ? &s.waiting : &s.ready) = 1;
+    if (prefix && t->prefix_once && !t->merge_spaces) s.ready = 0, s.prefix = 1;
     steps[0] = (step){0, 0, 0, 0};
     for (size_t at = 0, reach = 0, length; has(&s, &w, at, &error); at += length) {
         if (at && at >= reach) {

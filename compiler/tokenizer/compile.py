@@ -16,6 +16,8 @@ from infc.tokenizer.section import (
     FLAG_ADD_BOS,
     FLAG_ADD_SEP,
     FLAG_IGNORE_MERGES,
+    FLAG_PREFIX_FIRST,
+    FLAG_PREFIX_ONCE,
     FLAG_SPACE_PREFIX,
     KIND_BPE,
     KIND_SPM,
@@ -91,9 +93,9 @@ def _section(vocabulary: Vocabulary, kind: int, raw: list[bytes], pre: Pretokeni
     common = {
         "vocab_size": len(vocabulary), "n_merges": 0, "flags": 0, "bos": bos, "eos": eos, "eot": eot, "n_classes": 0, "n_stages": 0,
         "kind": kind, "word_slots": 0, "short_slots": 0, "longest_word": 0, "sep": sep, "unknown": ids["unknown"],
-        "unknown_score": 0,
     } | header  # fmt: skip
     common["flags"] |= FLAG_ADD_BOS * add_bos | FLAG_ADD_SEP * add_sep | FLAG_IGNORE_MERGES * pre.ignore_merges
+    common["flags"] |= FLAG_PREFIX_ONCE * vocabulary.own_flag("once") | FLAG_PREFIX_FIRST * vocabulary.own_flag("first")
     shared: Tables = {
         "token_offsets": offsets.astype(np.uint32),
         "token_bytes": b"".join(raw),

@@ -77,6 +77,8 @@ def pairs_by_score(ids: Mapping[str, int], scores: np.ndarray) -> tuple[np.ndarr
 def spm_tables(vocabulary: Vocabulary) -> dict[str, np.ndarray | bytes]:
     """Tables of GGUF's ``llama``. InputError G68, G69, G73, G79."""
     ids = _mergeable(vocabulary)
+    if vocabulary.own_flag("split"):  # words are cut before a space: none is made that has one farther in
+        ids = {text: i for text, i in ids.items() if SPACE_MARK not in text[1:]}
     pairs, ranks, made, priorities = pairs_by_score(ids, vocabulary.scores())
     distinct = bool(len(made) == 0 or priorities[-1] == len(made) - 1)
     return _tables(vocabulary, ids, pairs, ranks, made) | {"priorities": b"" if distinct else priorities}
