@@ -36,6 +36,10 @@ class Vocabulary:
     def __len__(self) -> int:
         return len(self.tokens)
 
+    def ids(self) -> dict[str, int]:
+        """Text -> token, of equal ones the last."""
+        return {t: i for i, t in enumerate(self.tokens)}
+
     def special_id(self, name: str, default: int = NONE) -> int:
         """``NAME_token_id``; ``default`` where the file does not say and has so many tokens. InputError G72."""
         value = self.kv.get(f"{PREFIX}{name}_token_id")

@@ -40,7 +40,10 @@ def metaspace(scheme: str = "always", split: bool = True) -> Json:
 
 
 def charsmap(name: str = "t5") -> Json:
-    return {"type": "Precompiled", "precompiled_charsmap": base64.b64encode(trained(name)[1][P + "precompiled_charsmap"].tobytes()).decode()}
+    return {
+        "type": "Precompiled",
+        "precompiled_charsmap": base64.b64encode(trained(name)[1][P + "precompiled_charsmap"].tobytes()).decode(),
+    }
 
 
 def steps(*normalizers: Json) -> Json:
@@ -219,3 +222,76 @@ def test_merging_with_byte_fallback(spaces: str, merges: Json, open_folder: Any)
     c, hf, kv = open_folder(document(merges, normalizer(), pre, added))
     assert kv[P + "model"] == "llama"
     compare(c, hf, random.Random(spaces), 3000, False)
+
+
+@pytest.mark.parametrize("split", [True, False])
+@pytest.mark.parametrize("seed", range(5))
+def test_any_list_of_merges(seed: int, split: bool, open_folder: Any) -> None:
+    """Random merges over few characters: the pair's place in the list decides, not the token's, and no pair merges that is not in it."""
+    rnd = random.Random(seed)
+    tokens = ["<unk>", "<s>", "</s>", *(f"<0x{b:02X}>" for b in range(256)), "a", "b", "c", MARK, "é", "世"]
+    pairs: dict[tuple[str, str], None] = {}
+    while len(pairs) < 60:
+        left, right = rnd.choice(tokens[259:]), rnd.choice(tokens[259:])
+        if len(left + right) <= 8:
+            pairs[left, right] = None
+            tokens += [left + right] if left + right not in tokens else []
+    model = {
+        "type": "BPE", "dropout": None, "unk_token": "<unk>", "continuing_subword_prefix": None, "end_of_word_suffix": None, 
+        "fuse_unk": True, "byte_fallback": True, "ignore_merges": False, "vocab": {t: i for i, t in enumerate(tokens)}, "merges": [list(p) for p in pairs],
+    }  # fmt: skip
+    special = [(i, t, True) for i, t in enumerate(tokens[:3])]
+    c, hf, _ = open_folder(document(model, None, metaspace("always", split), special))
+    for n in [*(rnd.randint(0, 14) for _ in range(4000)), *range(60, 70), 520, 3000]:
+        text = "".join(rnd.choice("aabbc é世  x") for _ in range(n))
+        for isa in host_isas():
+            c.use(isa)
+            assert c.encode(text.encode()) == hf.encode(text).ids, repr(text)
+
+
+def _model(**changed: Any) -> Json:
+    return unigram("bytes", True)[0] | changed
+
+
+REFUSED: list[tuple[str, Json, Json | None, Json | None]] = [
+    ("unk_id is None", _model(unk_id=None), None, metaspace()),
+    ("unk_id is 5000000", _model(unk_id=5_000_000), None, metaspace()),
+    ("no token with a score", _model(vocab=[["a", "b"]]), None, metaspace()),
+    ("no token with a score", _model(vocab=[["a", 1e40]]), None, metaspace()),
+    ("vocab is missing or no list", _model(vocab={"a": 1}), None, metaspace()),
+    ("are both 'a'", _model(vocab=[["a", 0.0], ["a", 1.0]]), None, metaspace()),
+    ("byte fallback with 0", unigram("t5")[0] | {"byte_fallback": True}, None, metaspace()),
+    ("'Lowercase'", _model(), {"type": "Lowercase"}, metaspace()),
+    ("'NFKC'", _model(), steps({"type": "NFKC"}, runs(" ")), metaspace()),
+    ("Strip", _model(), STRIP, metaspace()),
+    ("no map makes spaces", _model(), steps(STRIP, runs(" ")), metaspace()),
+    ("no map makes spaces", _model(), steps(runs(" ")), metaspace()),
+    ("no map makes spaces", _model(), None, sequence({"type": "WhitespaceSplit"}, metaspace())),
+    ("a map of characters, then a space", _model(), steps(charsmap(), PREPEND, SPACES_TO_MARKS), None),
+    ("'never'", _model(), steps(charsmap(), STRIP, runs(" ")), metaspace("never")),
+    ("WhitespaceSplit", _model(), charsmap(), sequence({"type": "WhitespaceSplit"}, metaspace("first"))),
+    ("'_'", _model(), None, metaspace() | {"replacement": "_"}),
+    ("None", _model(), None, None),
+    ("not base64", _model(), {"type": "Precompiled", "precompiled_charsmap": "!"}, metaspace()),
+    ("ByteLevel", _model(), None, {"type": "ByteLevel", "add_prefix_space": False}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("named", "model", "normalizer", "pre"), REFUSED, ids=[f"{r[0]} {i}" for i, r in enumerate(REFUSED)])
+def test_refused_in_a_sentence(
+    named: str, model: Json, normalizer: Json | None, pre: Json | None, tmp_path: Path, tiny_llama: Tiny
+) -> None:
+    file = tiny_llama(types="F16", n_layers=1)
+    with pytest.raises(InputError, match=named) as caught:
+        open_model(folder_of(document(model, normalizer, pre, []), file, tmp_path / "m"))
+    assert caught.value.code in ("S13", "G72")
+    line = "infc: " + str(caught.value)
+    assert line.isprintable() and len(line.encode()) <= 300
+
+
+def test_a_map_that_is_none_is_refused_when_compiled(open_folder: Any) -> None:
+    with pytest.raises(InputError) as caught:
+        open_folder(
+            document(_model(), {"type": "Precompiled", "precompiled_charsmap": "AAAAAAAA"}, metaspace(split=False), unigram("bytes")[1])
+        )
+    assert caught.value.code == "G78"

@@ -16,6 +16,7 @@ from infc.frontend.hf.config import Config
 from infc.frontend.hf.folder import TOKENIZER, Folder
 from infc.frontend.hf.special import SETTINGS, chat_template, content, ends, special, template_ends
 from infc.limits import Limits
+from infc.tokenizer.vocabulary import OWN
 
 _P = "tokenizer.ggml."
 _SPECIALS, _ADDED = "special_tokens_map.json", "added_tokens.json"
@@ -210,6 +211,18 @@ def _normalizer(found: dict[str, Any]) -> list[object]:
     return [s.get("type") if isinstance(s, dict) else s for s in steps] if isinstance(steps, list) else [steps]
 
 
+def _is_scored(merges: list[tuple[str, str]], tokens: set[str]) -> bool:
+    """Whether scores say the same as the list: it has every way to cut a token into two tokens, those of one token side by side.
+
+    So a converter writes SentencePiece's scores down as merges. Learned merges have one way for a token, mostly.
+    """
+    texts = [left + right for left, right in merges]
+    beginnings = sum(1 for i, t in enumerate(texts) if i == 0 or texts[i - 1] != t)
+    made = {*texts}
+    ways = sum(t[:i] in tokens and t[i:] in tokens for t in made for i in range(1, len(t)))
+    return beginnings == len(made) and ways == len({*merges})
+
+
 def _sentencepiece(c: Config, found: dict[str, Any], tokens: list[str], types: list[int], merges: list[tuple[str, str]]) -> None:
     """A vocabulary that was SentencePiece's: scores from the order of the merges, bytes by their names, spaces as U+2581."""
     c.put(_P + "model", "str", "llama")
@@ -218,6 +231,8 @@ def _sentencepiece(c: Config, found: dict[str, Any], tokens: list[str], types: l
     for i, (left, right) in enumerate(merges):
         rank.setdefault(left + right, i)
     c.put(_P + "scores", "[f32]", np.array([-float(rank.get(t, len(merges))) for t in tokens], np.float32))
+    if not _is_scored(merges, {t for t, y in zip(tokens, types, strict=True) if y in (NORMAL, USER_DEFINED)}):
+        c.put(OWN + "merges", "[str]", [f"{left} {right}" for left, right in merges if " " not in left + right])  # no text has spaces then
     for i, t in enumerate(tokens):
         if types[i] == NORMAL and _BYTE.fullmatch(t):
             types[i] = BYTE
