@@ -30,7 +30,7 @@ def special_ids(vocabulary: Vocabulary) -> dict[str, int]:
 
 def unigram_tables(vocabulary: Vocabulary) -> tuple[dict[str, int], dict[str, np.ndarray | bytes]]:
     """Header and tables. InputError G68, G69, G78, G79."""
-    scores, unknown_score = _scores(vocabulary)
+    scores, unknown_score = scores_of(vocabulary)
     split = vocabulary.own_flag("split")
     met = np.isin(vocabulary.types, (NORMAL, USER_DEFINED)) & ~np.isnan(scores)
     words = {
@@ -55,7 +55,7 @@ def unigram_tables(vocabulary: Vocabulary) -> tuple[dict[str, int], dict[str, np
     }
 
 
-def _scores(vocabulary: Vocabulary) -> tuple[np.ndarray, float]:
+def scores_of(vocabulary: Vocabulary) -> tuple[np.ndarray, float]:
     """(float64, one a token, NaN where a text is never made of it; that of what is unknown). InputError G68, G69."""
     own = vocabulary.kv.get(OWN + "scores")
     if own is not None:

@@ -237,8 +237,9 @@ def test_any_list_of_merges(seed: int, split: bool, open_folder: Any) -> None:
             pairs[left, right] = None
             tokens += [left + right] if left + right not in tokens else []
     model = {
-        "type": "BPE", "dropout": None, "unk_token": "<unk>", "continuing_subword_prefix": None, "end_of_word_suffix": None, 
-        "fuse_unk": True, "byte_fallback": True, "ignore_merges": False, "vocab": {t: i for i, t in enumerate(tokens)}, "merges": [list(p) for p in pairs],
+        "type": "BPE", "dropout": None, "unk_token": "<unk>", "continuing_subword_prefix": None, "end_of_word_suffix": None,
+        "fuse_unk": True, "byte_fallback": True, "ignore_merges": False, "vocab": {t: i for i, t in enumerate(tokens)},
+        "merges": [list(p) for p in pairs],
     }  # fmt: skip
     special = [(i, t, True) for i, t in enumerate(tokens[:3])]
     c, hf, _ = open_folder(document(model, None, metaspace("always", split), special))
