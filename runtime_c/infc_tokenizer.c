@@ -118,7 +118,7 @@ static int encode_part(const infc_tokenizer *t, const uint8_t *text, size_t size
     switch (t->kind) {
         case INFC_TOK_SPM: return infc_pieces_encode(t, text, size, first && !(t->prefix_once && begins_with_space(text, size)), cache, out);
         case INFC_TOK_WORDPIECE: return infc_wordpiece_encode(t, text, size, out);
-        case INFC_TOK_UNIGRAM: return infc_unigram_encode(t, text, size, first, out);
+        case INFC_TOK_UNIGRAM: return infc_unigram_encode(t, text, size, first, cache, out);
         default: return encode_plain(t, text, size, cache, out);
     }
 }

@@ -103,6 +103,8 @@ PRETOKENIZERS: Mapping[str, Pretokenizer] = MappingProxyType(
         **dict.fromkeys("gpt-4o llama4 kanana2 minimax-m2 talkie".split(), _GPT4O),
         "granite-embed-multi-97m": Pretokenizer((_O200K,), ignore_merges=True),
         "youtu": Pretokenizer((_YOUTU_SCRIPTS, _CASED % (_ENDINGS + "?", _ENDINGS + "?", r"\p{N}")), ignore_merges=True),
+        **dict.fromkeys("tiny_aya cohere2moe".split(), Pretokenizer((r"\d{1,3}(?=(?:\d{3})*\b)", _O200K))),
+        "superbpe": Pretokenizer((r"\p{N}+", r"(?=(\d{3})+(?!\d))")),
         "kimi-k2": Pretokenizer((_KIMI,)),
         "tekken": Pretokenizer((_TEKKEN,), ignore_merges=True, add_bos=True),
         "deepseek-llm": Pretokenizer(

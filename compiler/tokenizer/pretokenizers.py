@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -16,6 +17,7 @@ from infc.tokenizer.dfa import Dfa, char_sets, cut_before, determinize, reads_ag
 from infc.tokenizer.patterns import DIGITS, GPT2, PRETOKENIZERS, known
 from infc.tokenizer.regex import Chars, Choice, Concat, Look, Node, parse
 from infc.tokenizer.scan import scan_table
+from infc.tokenizer.threes import Threes, cuts_of, threes
 
 # Patterns whose search would read a run again from each of its characters, with a spelling that says what lies between matches too.
 _LINEAR = {r"\s+$": r"\s+$|(?:\s*\S+)+"}
@@ -33,24 +35,30 @@ class SplitTables:
     n_classes: int
     stage1: np.ndarray  # uint16 (0x1100,)
     stage2: np.ndarray  # uint8 (n_blocks * 256,)
-    dfas: tuple[np.ndarray, ...]  # uint16 (n_states, n_classes + 1) each
+    dfas: tuple[np.ndarray, ...]  # uint16 (n_states, n_classes + 1) each; of one row: marks, see threes.py
     scan: np.ndarray  # uint8: see scan.py
 
 
 @lru_cache(maxsize=16)
 def compile_splits(patterns: tuple[str, ...]) -> SplitTables:
     """Tables of nested splits. All splits share one set of classes."""
-    trees = [parse(_LINEAR.get(p, p)) for p in patterns]
-    sets = list(dict.fromkeys(s for tree in trees for s in char_sets(tree)))
+    trees = [threes(p) or parse(_LINEAR.get(p, p)) for p in patterns]
+    if sum(isinstance(tree, Threes) for tree in trees) > 1:
+        raise InputError("G79", "more than one split of the pre-tokenizer into groups of three", "limit: 1")
+    sets = list(dict.fromkeys(s for tree in trees for s in (tree.sets if isinstance(tree, Threes) else char_sets(tree))))
     starts, classes, members = partition(sets)
     n_classes = max(classes) + 1
     if n_classes > 255:
         raise InputError("G79", "pre-tokenizer pattern tells too many kinds of character apart", "limit: 255")
     as_classes = dict(zip(sets, members, strict=True))
-    dfas: list[Dfa] = []
+    dfas: list[Dfa | np.ndarray] = []
     cut: frozenset[int] = frozenset()
     for i, tree in enumerate(trees):
-        if isinstance(tree, Chars) and i + 1 < len(trees):  # single characters: no pass of their own
+        if isinstance(tree, Threes):
+            dfas.append(tree.marks(n_classes, as_classes))
+            continue
+        # Single characters need no pass of their own.
+        if isinstance(tree, Chars) and i + 1 < len(trees) and not isinstance(trees[i + 1], Threes):
             cut |= as_classes[tree.set]
             continue
         dfa = determinize(tree, n_classes, as_classes)
@@ -64,13 +72,13 @@ def compile_splits(patterns: tuple[str, ...]) -> SplitTables:
     per_point = np.repeat(np.array(classes, np.uint8), lengths).reshape(-1, _BLOCK)
     blocks: dict[bytes, int] = {}
     stage1 = [blocks.setdefault(row.tobytes(), len(blocks)) for row in per_point]
-    rows = tuple(np.array([[t << 1 | m for t, m in row] for row in d.rows], np.uint16) for d in dfas)
+    rows = tuple(d if isinstance(d, np.ndarray) else np.array([[t << 1 | m for t, m in row] for row in d.rows], np.uint16) for d in dfas)
     return SplitTables(
         n_classes,
         np.array(stage1, np.uint16),
         np.frombuffer(b"".join(blocks), np.uint8),
         rows,
-        scan_table(rows, per_point[0, :128]),
+        scan_table(rows if len(rows[0]) > 1 else (*rows, *rows), per_point[0, :128]),
     )
 
 
@@ -85,6 +93,9 @@ def split_text(tables: SplitTables, text: str) -> list[str]:
 
 
 def _split(dfa: np.ndarray, classes: list[int], end_class: int, begin: int, end: int) -> list[tuple[int, int]]:
+    if len(dfa) == 1:
+        cuts = [begin, *cuts_of(dfa[0], classes, begin, end), end]
+        return [(a, b) for a, b in itertools.pairwise(sorted({*cuts})) if a < b]
     pieces = []
     gap = at = begin
     while at < end:
@@ -140,8 +151,11 @@ def _canonical(patterns: tuple[str, ...]) -> tuple[object, ...]:
 
 
 def _states(dfa: np.ndarray, number: np.ndarray, n_classes: int) -> tuple[tuple[int, ...], ...]:
-    """The rows of an automaton over the numbered kinds, its states numbered in the order in which a walk from the start meets them."""
+    """The rows of an automaton over the numbered kinds, its states numbered in the order in which a walk from the start meets them; of
+    one row, its marks."""
     keep = [int(np.flatnonzero(number == k)[0]) for k in range(int(number.max()) + 1)]
+    if len(dfa) == 1:
+        return (tuple(int(dfa[0, c]) for c in (*keep, n_classes)),)
     order, seen = [0, 1], {0: 0, 1: 1}
     rows = []
     for state in order:
@@ -228,6 +242,8 @@ def _spelled(pattern: object) -> str:
 def _leaves_gaps(pattern: str) -> bool:
     """Whether some text has characters that no match holds."""
     (rows,) = compile_splits((pattern,)).dfas
+    if len(rows) == 1:
+        return True
     silent = [{int(t) >> 1 for t in row if not t & 1} for row in rows]
     fails = {0}
     while grown := {s for s, to in enumerate(silent) if s not in fails and to & fails}:

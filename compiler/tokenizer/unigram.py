@@ -8,15 +8,18 @@ vocabulary has all 256. Sums are doubles, as in HF and llama.cpp.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from infc.errors import InputError
-from infc.tokenizer.section import FLAG_KEEP_END, FLAG_MERGE_SPACES, FLAG_SPACE_PREFIX, FLAG_SPLIT_SPACES, NONE
+from infc.tokenizer.section import FLAG_KEEP_END, FLAG_MERGE_SPACES, FLAG_SPACE_PREFIX, FLAG_SPLIT_SPACES, FLAG_WORDS_APART, NONE
 from infc.tokenizer.trie import trie
 from infc.tokenizer.vocabulary import BYTE, NORMAL, OWN, PREFIX, SPACE_MARK, USER_DEFINED, Vocabulary, byte_tokens, unmarked
 
 _KEY = PREFIX + "precompiled_charsmap"
 _UNKNOWN_PENALTY = np.float32(10)  # below the least score, as SentencePiece has it
+_LEAST_EXACT = 2.0**-12  # 24 bits from there on end above 2^-36: sums up to 65,536 are exact
 _LONGEST_REPLACEMENT = 255  # bytes; infc_unigram.c has the same number
 
 
@@ -44,7 +47,8 @@ def unigram_tables(vocabulary: Vocabulary) -> tuple[dict[str, int], dict[str, np
         "flags": FLAG_SPACE_PREFIX * vocabulary.flag("add_space_prefix", True)
         | FLAG_MERGE_SPACES * vocabulary.flag("remove_extra_whitespaces", False)
         | FLAG_KEEP_END * vocabulary.own_flag("keep_end")
-        | FLAG_SPLIT_SPACES * split,
+        | FLAG_SPLIT_SPACES * split
+        | FLAG_WORDS_APART * (_words_apart(words, scores, unknown_score, split) and (has_bytes or b" " in words)),
     }
     return header, {
         "byte_ids": byte_tokens(vocabulary) if has_bytes else b"",
@@ -53,6 +57,16 @@ def unigram_tables(vocabulary: Vocabulary) -> tuple[dict[str, int], dict[str, np
         "map_units": units,
         "map_text": text,
     }
+
+
+def _words_apart(words: Mapping[bytes, int], scores: np.ndarray, unknown_score: float, split: bool) -> bool:
+    """Whether a text may be cut before each space and every word looked at alone: no token goes on over a space, and sums may begin anew.
+
+    They may where they are exact, so that what is before changes no comparison: floats of 32 bits that are not tiny, in doubles.
+    """
+    used = np.append(scores[list(words.values())], unknown_score) if words else np.array([unknown_score])
+    exact = bool((used == used.astype(np.float32)).all()) and bool((np.abs(used[used != 0]) >= _LEAST_EXACT).all())
+    return (split or exact) and not any(b" " in w[1:] for w in words)
 
 
 def scores_of(vocabulary: Vocabulary) -> tuple[np.ndarray, float]:

@@ -212,6 +212,9 @@ def test_tables_are_in_bounds() -> None:
         assert int(tables.stage1.max()) * 256 < len(tables.stage2)
         assert int(tables.stage2.max()) < tables.n_classes
         for rows in tables.dfas:
+            if len(rows) == 1:  # marks
+                assert int(rows.max()) < 8
+                continue
             assert int(rows.max()) >> 1 < len(rows) <= MAX_STATES
             assert not (rows[:, -1] >> 1).any() and not rows[0].any()
 
@@ -246,3 +249,29 @@ def json_of(name: str) -> dict[str, Any]:
     whole = tokenizers.Tokenizer(tokenizers.models.BPE())
     whole.pre_tokenizer = hf_pre_tokenizer(name)
     return dict(json.loads(whole.to_str())["pre_tokenizer"])
+
+
+@pytest.mark.parametrize(
+    "patterns",
+    [
+        (r"\d{1,3}(?=(?:\d{3})*\b)",), (r"\d{1,3}(?=(\d{3})*(?!\d))", r"\s+(?!\S)|\s|\w+"), (r"[0-9]{1,3}(?=(?:[0-9]{3})*\b)",),
+        (r"\p{N}{1,3}(?=(?:\p{N}{3})*(?!\p{N}))", r"[^a]{4}"), (r"\p{N}+", r"(?=(\d{3})+(?!\d))"), (r"(?=(?:\d{3})+(?!\d))",),
+        ("[ab]", r"\d{1,3}(?=(?:\d{3})*\b)", r"[a-z]\d"), ("[ab]+x?", r"(?=(?:\d{3})+(?!\d))"),
+    ],
+)  # fmt: skip
+def test_groups_of_three_from_the_right(patterns: tuple[str, ...]) -> None:
+    tables = compile_splits(patterns)
+    hf = tokenizers.pre_tokenizers.Sequence([Split(Regex(p), "isolated") for p in patterns])
+    rnd = random.Random(8)
+    for _ in range(4000):
+        text = "".join(rnd.choice("1234567890 1½\u0663ab_.éx") for _ in range(rnd.randint(1, 18)))
+        assert split_text(tables, text) == [p for p, _ in hf.pre_tokenize_str(text)], repr(text)
+
+
+def test_groups_of_three_once_only() -> None:
+    with pytest.raises(InputError, match="more than one split"):
+        compile_splits((r"\d{1,3}(?=(?:\d{3})*\b)", r"(?=(?:\d{3})+(?!\d))"))
+    for pattern in (r"\d{1,3}(?=(?:\p{N}{3})*\b)", r"\d{1,3}(?=(?:\d{3})*$)", r"(?=(\d{4})+(?!\d))"):
+        with pytest.raises(InputError) as e:
+            compile_splits((pattern,))
+        assert e.value.code == "G76"
