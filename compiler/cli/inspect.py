@@ -18,7 +18,6 @@ from infc.formats import FORMATS
 from infc.options import TARGETS, CompileOptions
 from infc.pipeline import Driver
 from infc.progress import Silent
-from infc.tokenizer.patterns import SPLITS
 from infc.toolchain import host
 
 if TYPE_CHECKING:
@@ -84,6 +83,8 @@ def _describe(facts: Facts, model: ModelFile) -> None:
     facts["hyperparameters"] = {
         k.removeprefix(arch + "."): v for k, v in model.kv.items() if k.startswith(arch + ".") and isinstance(v, int | float | str)
     }
+    from infc.tokenizer.patterns import SPLITS  # here, as a file's layout is shown without the tokenizer compiler
+
     pre = model.kv.get(_P + "pre", "the folder's expressions" if SPLITS in model.kv else "")
     facts["tokenizer"] = {
         "model": str(model.kv.get(_P + "model", "")), "pre": str(pre),

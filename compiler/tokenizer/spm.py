@@ -81,6 +81,8 @@ def spm_tables(vocabulary: Vocabulary) -> dict[str, np.ndarray | bytes]:
         ids = {text: i for text, i in ids.items() if SPACE_MARK not in text[1:]}
     listed = vocabulary.kv.get(OWN + "merges")
     if listed is not None:
+        if not all(isinstance(m, str) for m in listed):
+            raise InputError("G74", "merges of a folder that are no strings", f"key: {OWN}merges")
         pairs, made = bpe.parse_merges(listed, vocabulary.ids())
         kept = np.isin(made, np.array(list(ids.values()), np.uint32))
         return _tables(vocabulary, ids, pairs[kept], np.arange(len(made), dtype=np.uint32)[kept], made)

@@ -70,10 +70,14 @@ def _words_apart(words: Mapping[bytes, int], scores: np.ndarray, unknown_score: 
 
 
 def scores_of(vocabulary: Vocabulary) -> tuple[np.ndarray, float]:
-    """(float64, one a token, NaN where a text is never made of it; that of what is unknown). InputError G68, G69."""
+    """(float64, one a token, NaN where no text makes it; that of what is unknown). InputError G68, G69."""
     own = vocabulary.kv.get(OWN + "scores")
     if own is not None:
-        return np.asarray(own, np.float64), float(vocabulary.kv[OWN + "unknown_score"])
+        unknown = vocabulary.kv.get(OWN + "unknown_score")
+        found = np.asarray(own)
+        if found.dtype != np.float64 or found.shape != (len(vocabulary),) or np.isinf(found).any() or not isinstance(unknown, float):
+            raise InputError("G68", "scores of a folder that are no doubles, one a token", f"key: {OWN}scores")
+        return found, unknown
     scores = vocabulary.scores()
     normal = vocabulary.types == NORMAL
     least = scores[normal].min() if normal.any() else np.float32(0)

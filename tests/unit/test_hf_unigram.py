@@ -20,9 +20,10 @@ from tokenizers.trainers import BpeTrainer, UnigramTrainer
 from infc.errors import InputError
 from infc.frontend.inputs import open_model
 from infc.frontend.validate import validate
-from infc.tokenizer import compile_tokenizer
+from infc.tokenizer import SPLITS, compile_tokenizer
+from infc.tokenizer.vocabulary import OWN
 from tests.models.hf_folder import Json, P, sequence, write_folder
-from tests.unit.tokenizer_support import CTokenizer, adversarial, build, host_isas
+from tests.unit.tokenizer_support import CTokenizer, adversarial, build, host_isas, spm_kv, synthetic_kv
 from tests.unit.unigram_support import MARK, random_kv, trained
 
 Tiny = Callable[..., Path]
@@ -296,3 +297,27 @@ def test_a_map_that_is_none_is_refused_when_compiled(open_folder: Any) -> None:
             document(_model(), {"type": "Precompiled", "precompiled_charsmap": "AAAAAAAA"}, metaspace(split=False), unigram("bytes")[1])
         )
     assert caught.value.code == "G78"
+
+
+def test_own_keys_of_a_file_are_looked_at(built: Any) -> None:
+    """A GGUF file may have the keys that a folder's tokenizer gets: what they hold is checked."""
+    kv = random_kv(0)
+    n = len(kv[P + "tokens"])
+    bad: Any
+    for bad in ("x", np.zeros(n - 1), np.full(n, np.inf), np.zeros(n, np.int32)):
+        with pytest.raises(InputError) as caught:
+            compile_tokenizer(kv | {OWN + "scores": bad, OWN + "unknown_score": -9.0}, n)
+        assert caught.value.code == "G68"
+    with pytest.raises(InputError) as caught:
+        compile_tokenizer(kv | {OWN + "scores": np.zeros(n), OWN + "unknown_score": "x"}, n)
+    assert caught.value.code == "G68"
+    spm = spm_kv()
+    for bad in ([1, 2], [1.5], ["a"], ["a b c"], ["zz a"]):
+        with pytest.raises(InputError) as caught:
+            compile_tokenizer(spm | {OWN + "merges": bad}, len(spm[P + "tokens"]))
+        assert caught.value.code == "G74"
+    bpe = {k: v for k, v in synthetic_kv("gpt-2").items() if k != P + "pre"}
+    for bad in ([], [1], [r"a+b"]):
+        with pytest.raises(InputError) as caught:
+            compile_tokenizer(bpe | {SPLITS: bad}, len(bpe[P + "tokens"]))
+        assert caught.value.code == "G76"
