@@ -151,7 +151,7 @@ static int append(pending *p, const uint8_t *text, size_t size) {
 
 static int flush(pending *p, const infc_tokenizer *t, infc_ids *out) {
     const size_t begin = infc_tok_skip(t, p->after, p->text, 0, p->size);
-    int error = begin < p->size ? infc_tok_encode(t, p->text + begin, p->size - begin, 0, out) : 0;
+    int error = begin < p->size ? infc_tok_encode(t, p->text + begin, p->size - begin, p->after == INFC_TOKEN_NONE ? 0 : INFC_TOK_CONTINUES, out) : 0;
     p->size = 0;
     return error;
 }

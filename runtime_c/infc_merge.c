@@ -264,25 +264,15 @@ static void merge_cached(const infc_tokenizer *t, infc_merge_cache *c, const uin
         for (int i = 0; i < INFC_CACHE_WORD / 8; i++) key[i] &= mask[i];
     }
     const uint8_t tag = (uint8_t)(size | (unsigned)part << 7);
-    const uint64_t hash = (key[0] * FIBONACCI + key[1]) * FNV_PRIME + (key[2] + tag) * FIBONACCI + key[3] * FNV_BASIS;
-    const size_t slot = (hash ^ hash >> 29) * FIBONACCI >> 32 & (INFC_CACHE_SLOTS - 1);
-    infc_cached_word *w = c->slots + slot;
-    if (!c->ready) {
-        memset(c->tags, 0, sizeof c->tags);
-        c->ready = 1;
-    }
-    if (c->tags[slot] == tag && memcmp(w->key, key, sizeof key) == 0) {
-        put_all(out, w->ids, c->counts[slot]);
+    const size_t slot = infc_cache_slot(c, key, tag);
+    if (infc_cache_has(c, slot, key, tag)) {
+        put_all(out, c->slots[slot].ids, c->counts[slot]);
         return;
     }
     uint32_t ids[SHORT];
     const size_t n = t->kind == INFC_TOK_SPM ? merge_piece(t, word, size, ids) : merge_parts(t, word, size, part, ids);
     put_all(out, ids, n);
-    if (n > INFC_CACHE_IDS) return;
-    c->tags[slot] = tag;
-    c->counts[slot] = (uint8_t)n;
-    memcpy(w->key, key, sizeof key);
-    memcpy(w->ids, ids, n * sizeof *ids);
+    infc_cache_keep(c, slot, key, tag, ids, n);
 }
 
 int infc_merge_word(const infc_tokenizer *t, infc_merge_cache *cache, const uint8_t *word, size_t size, size_t readable, infc_ids *out) {

@@ -3,6 +3,7 @@
 #define INFC_MERGE_H
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "infc_tokenizer.h"
 
@@ -21,6 +22,30 @@ typedef struct infc_merge_cache {
     uint8_t counts[INFC_CACHE_SLOTS];  // tokens of it
     infc_cached_word slots[INFC_CACHE_SLOTS];
 } infc_merge_cache;
+
+// The slot of a word: key as in infc_cached_word, tag as in tags. Makes the cache ready.
+static inline size_t infc_cache_slot(infc_merge_cache *c, const uint64_t *key, uint8_t tag) {
+    const uint64_t odd = UINT64_C(0x9E3779B97F4A7C15);
+    const uint64_t hash = (key[0] * odd + key[1]) * UINT64_C(0x100000001B3) + (key[2] + tag) * odd + key[3] * UINT64_C(0xCBF29CE484222325);
+    if (!c->ready) {
+        memset(c->tags, 0, sizeof c->tags);
+        c->ready = 1;
+    }
+    return (hash ^ hash >> 29) * odd >> 32 & (INFC_CACHE_SLOTS - 1);
+}
+
+static inline int infc_cache_has(const infc_merge_cache *c, size_t slot, const uint64_t *key, uint8_t tag) {
+    return c->tags[slot] == tag && memcmp(c->slots[slot].key, key, sizeof c->slots[slot].key) == 0;
+}
+
+// Nothing is kept of a word of more than INFC_CACHE_IDS tokens.
+static inline void infc_cache_keep(infc_merge_cache *c, size_t slot, const uint64_t *key, uint8_t tag, const uint32_t *ids, size_t n) {
+    if (n > INFC_CACHE_IDS) return;
+    c->tags[slot] = tag;
+    c->counts[slot] = (uint8_t)n;
+    memcpy(c->slots[slot].key, key, sizeof c->slots[slot].key);
+    memcpy(c->slots[slot].ids, ids, n * sizeof *ids);
+}
 
 // Appends the tokens of a word that infc_word_find does not know. readable: bytes of text from the word's first on, at least size.
 // 0, INFC_ENOMEM, INFC_ELIMIT.

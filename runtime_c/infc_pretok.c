@@ -35,10 +35,15 @@ int infc_pretok_open(infc_pretok *p, uint32_t n_classes, uint32_t n_stages, cons
         if (stage2[i] >= n_classes) return INFC_EFILE;
     size_t cells = rows_size / sizeof *rows, at = 0;
     for (uint32_t s = 0; s < n_stages; s++) {
-        if (states[s] < 2 || states[s] > 0x7FFF) return INFC_EFILE;
+        if (states[s] < 1 || states[s] > 0x7FFF) return INFC_EFILE;
+        p->threes[s] = states[s] == 1;
         size_t n = (size_t)states[s] * (n_classes + 1);
         if (n > cells - at) return INFC_EFILE;
         p->rows[s] = rows + at;
+        if (p->threes[s]) {
+            at += n;
+            continue;
+        }
         for (size_t i = 0; i < n; i++) {
             if (rows[at + i] >> 1 >= states[s]) return INFC_EFILE;
             // The dead state stops the walk, and so does the end of the text.
@@ -57,6 +62,8 @@ int infc_pretok_open(infc_pretok *p, uint32_t n_classes, uint32_t n_stages, cons
 void infc_pretok_start(infc_pretok_cursor *c, size_t size) {
     c->at = 0;
     for (int i = 0; i <= INFC_PRETOK_STAGES; i++) c->end[i] = 0;
+    c->run_at = c->run_left = c->run_end = 0;
+    c->run_alone = 0;
     c->end[0] = size;
 }
 
@@ -82,12 +89,64 @@ static size_t match(const infc_pretok *p, const uint16_t *rows, const uint8_t *t
     return rows[state * width + p->n_classes] & 1 ? end : found;
 }
 
+// Marks of a class, and of the split in the place of the end's.
+enum { IN_RUN = 1, LEAVES_ALONE = 2, BETWEEN_ONLY = 4 };
+
+static size_t skip(const infc_pretok *p, const uint8_t *text, size_t at, size_t end, size_t n) {
+    for (size_t length; n > 0 && at < end; n--, at += length) class_at(p, text, at, end, &length);
+    return at;
+}
+
+// Measures the run that begins at `at`, once: what is left of it is known from then on.
+static void measure(const infc_pretok *p, infc_pretok_cursor *c, const uint16_t *marks, const uint8_t *text, size_t at, size_t end) {
+    size_t length;
+    if (c->run_at == at && c->run_end > at && c->run_end <= end) return;
+    c->run_at = at;
+    c->run_alone = 0;
+    for (c->run_left = 0; at < end; at += length, c->run_left++) {
+        const uint16_t mark = marks[class_at(p, text, at, end, &length)];
+        c->run_alone = (mark & LEAVES_ALONE) != 0;
+        if (!(mark & IN_RUN)) break;
+        c->run_alone = 0;
+    }
+    c->run_end = at;
+}
+
+// End of the piece that begins at `begin`. Runs are cut where a multiple of three is left. What is between them is a piece, with runs that
+// are left alone for what follows them; or, if cuts are only between groups, part of the piece that a run begins.
+static size_t cut_threes(const infc_pretok *p, infc_pretok_cursor *c, const uint16_t *marks, const uint8_t *text, size_t begin, size_t end) {
+    const int between = marks[p->n_classes] & BETWEEN_ONLY;
+    size_t at = begin, length;
+    while (at < end) {
+        if (!(marks[class_at(p, text, at, end, &length)] & IN_RUN)) {
+            at += length;
+            continue;
+        }
+        measure(p, c, marks, text, at, end);
+        size_t first = c->run_left % 3;
+        if (!c->run_alone && at > begin && (!between || first == 0)) return at;
+        if (first == 0) first = 3;
+        if (c->run_alone || (between && first == c->run_left)) {
+            at = c->run_end;
+            continue;
+        }
+        c->run_left -= first;
+        return c->run_at = skip(p, text, at, end, first);
+    }
+    return end;
+}
+
 size_t infc_pretok_next(const infc_pretok *p, infc_pretok_cursor *c, const uint8_t *text) {
     size_t begin = c->at, length;
     uint32_t stage = p->n_stages;
     while (stage > 0 && begin >= c->end[stage]) stage--;  // the innermost split whose piece is not used up
     for (; stage < p->n_stages; stage++) {
-        size_t end = c->end[stage], stop = match(p, p->rows[stage], text, begin, end);
+        size_t end = c->end[stage];
+        if (p->threes[stage]) {
+            c->end[stage + 1] = cut_threes(p, c, p->rows[stage], text, begin, end);
+            continue;
+        }
+        size_t stop = match(p, p->rows[stage], text, begin, end);
         if (stop == begin) {  // a gap: up to where something matches again
             do {
                 class_at(p, text, stop, end, &length);

@@ -1,5 +1,6 @@
 // infc_pretok.h: cuts text into the words that byte-pair merging works on, by the tables of compiler/tokenizer/pretokenizers.py.
 //
+// A split may also cut runs of some characters into threes, counted from the right: then it is a row of marks, see infc_pretok.c.
 // Splits are nested: each cuts the pieces of the one before; text between matches is a piece too. A split is an automaton over
 // character classes; a byte that is no UTF-8 is a character of its own, of the class of U+FFFD. Linear time, no memory.
 #ifndef INFC_PRETOK_H
@@ -16,12 +17,16 @@ typedef struct infc_pretok {
     uint32_t n_classes;      // the end of the text is class n_classes
     uint32_t n_stages;
     const uint16_t *rows[INFC_PRETOK_STAGES];  // (n_states, n_classes + 1) next state << 1 | a match ended before this class
+    uint8_t threes[INFC_PRETOK_STAGES];        // 1: that stage's only row is marks
 } infc_pretok;
 
 // Where each split's current piece ends; end[0] is the end of the text.
 typedef struct infc_pretok_cursor {
     size_t at;
     size_t end[INFC_PRETOK_STAGES + 1];
+    // A run that is cut into threes: its characters from run_at on, where it ends, whether it is left alone.
+    size_t run_at, run_left, run_end;
+    int run_alone;
 } infc_pretok_cursor;
 
 // Points p into tables of these sizes (in bytes) and checks every entry; 0 or INFC_EFILE.

@@ -111,12 +111,14 @@ size_t infc_tok_skip(const infc_tokenizer *t, int32_t id, const uint8_t *text, s
     return at;
 }
 
-// Text without added tokens; first: nothing but those came before.
+static int begins_with_space(const uint8_t *text, size_t size) { return size && (text[0] == ' ' || infc_is_mark(text, size)); }
+
+// Text without added tokens; first: a space comes first that is not in the text.
 static int encode_part(const infc_tokenizer *t, const uint8_t *text, size_t size, int first, infc_merge_cache *cache, infc_ids *out) {
     switch (t->kind) {
-        case INFC_TOK_SPM: return infc_pieces_encode(t, text, size, t->space_prefix && first, cache, out);
+        case INFC_TOK_SPM: return infc_pieces_encode(t, text, size, first && !(t->prefix_once && begins_with_space(text, size)), cache, out);
         case INFC_TOK_WORDPIECE: return infc_wordpiece_encode(t, text, size, out);
-        case INFC_TOK_UNIGRAM: return infc_unigram_encode(t, text, size, t->space_prefix && first, out);
+        case INFC_TOK_UNIGRAM: return infc_unigram_encode(t, text, size, first, cache, out);
         default: return encode_plain(t, text, size, cache, out);
     }
 }
@@ -124,21 +126,21 @@ static int encode_part(const infc_tokenizer *t, const uint8_t *text, size_t size
 int infc_tok_encode(const infc_tokenizer *t, const uint8_t *text, size_t size, uint32_t flags, infc_ids *out) {
     if (flags & INFC_TOKENIZE_BOS && t->add_bos && t->bos != INFC_TOKEN_NONE) infc_ids_put(out, (uint32_t)t->bos);
     size_t at = 0, begin = 0, end = 0;
-    int first = 1;           // nothing but added tokens so far, or since the last one
+    int first = !(flags & INFC_TOK_CONTINUES && t->prefix_first);  // nothing but added tokens so far, or since the last one
     infc_merge_cache cache;  // on the stack: nothing to share between threads, nothing to free
     cache.ready = 0;
     while (at < size) {
         int32_t id = infc_tok_find_added(t, (flags & INFC_TOKENIZE_SPECIAL) != 0, text, at, size, &begin, &end);
         if (id == INFC_TOKEN_NONE) begin = end = size;
         if (begin > at) {
-            int error = encode_part(t, text + at, begin - at, first, &cache, out);
+            int error = encode_part(t, text + at, begin - at, first && t->space_prefix, &cache, out);
             if (error) return error;
             first = 0;
         }
         if (id != INFC_TOKEN_NONE) {
             infc_ids_put(out, (uint32_t)id);
             end = infc_tok_skip(t, id, text, end, size);
-            first = 1;
+            first = !t->prefix_first;
         }
         at = end;
     }
@@ -164,7 +166,7 @@ int infc_tok_detokenize(const infc_tokenizer *t, const int32_t *ids, size_t n, i
     size_t written = 0;
     int put = t->space_prefix || t->merge_spaces;  // a space before the text that comes now is not of the text
     // To SentencePiece text begins anew after an added token; WordPiece's spaces are between words, whatever these are.
-    const int again = put && t->kind != INFC_TOK_WORDPIECE;
+    const int again = put && t->kind != INFC_TOK_WORDPIECE && !t->prefix_first;
     for (size_t i = 0; i < n; i++) {
         size_t size;
         const uint8_t *bytes = infc_tok_bytes(t, ids[i], &size);

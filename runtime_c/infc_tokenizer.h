@@ -60,13 +60,20 @@ typedef struct infc_tokenizer {
     const uint32_t *map_units;  // UNIGRAM: (n_map_units) what is replaced, see infc_unigram.c
     const uint8_t *map_text;    // (n_map_text) by what
     uint32_t n_map_units, n_map_text;
-    const float *scores;  // UNIGRAM: (vocab_size)
-    float unknown_score;
-    int merge_spaces;
+    const double *scores;  // UNIGRAM: (vocab_size + 1), the last one that of what is unknown
+    int merge_spaces;      // UNIGRAM: runs of spaces are one, those at the ends of a text go
+    int keep_end;          // with merge_spaces: but at the end one stays
+    int split_spaces;      // UNIGRAM: no token has a space but at its beginning, and a sum begins anew before each
+    int words_apart;       // UNIGRAM: what is before a space decides nothing of what is from there on
+    int prefix_once;       // with space_prefix: not before a text that begins with a space
+    int prefix_first;      // with space_prefix: not after an added token
     infc_scan scan;
     infc_scan_isa isa;  // which twins of infc_scan.h run; scalar after open
     infc_added added_all, added_user;
 } infc_tokenizer;
+
+// For infc_tok_encode beside INFC_TOKENIZE_*: the text is not the first, an added token came before it.
+enum { INFC_TOK_CONTINUES = 1 << 8 };
 
 // Ids written so far; those past cap are counted, not written.
 typedef struct infc_ids {

@@ -5,9 +5,13 @@
 #include "infc_tokenizer.h"
 
 // The layout of compiler/tokenizer/section.py.
-enum { VERSION = 4, N_HEADER = 15, PREFIX = 16, FLAG_ADD_BOS = 1, FLAG_SPACE_PREFIX = 4, FLAG_ADD_SEP = 8, FLAG_MERGE_SPACES = 16 };
+enum { VERSION = 5, N_HEADER = 14, PREFIX = 16 };
+enum {
+    FLAG_ADD_BOS = 1, FLAG_SPACE_PREFIX = 4, FLAG_ADD_SEP = 8, FLAG_MERGE_SPACES = 16, FLAG_KEEP_END = 32, FLAG_SPLIT_SPACES = 64,
+    FLAG_PREFIX_ONCE = 128, FLAG_PREFIX_FIRST = 256, FLAG_WORDS_APART = 512
+};
 enum { H_VOCAB_SIZE, H_N_MERGES, H_FLAGS, H_BOS, H_EOS, H_EOT, H_N_CLASSES, H_N_STAGES, H_KIND, H_WORD_HOMES,
-       H_SHORT_HOMES, H_LONGEST_WORD, H_SEP, H_UNKNOWN, H_UNKNOWN_SCORE };
+       H_SHORT_HOMES, H_LONGEST_WORD, H_SEP, H_UNKNOWN };
 enum {
     T_TOKEN_OFFSETS, T_TOKEN_BYTES, T_TOKEN_FLAGS, T_BYTE_IDS, T_MERGE_SLOTS, T_MERGE_IDS, T_WORD_SLOTS, T_CLASS_STAGE1,
     T_CLASS_STAGE2, T_SPLIT_STATES, T_SPLIT_ROWS, T_ADDED_ALL, T_ADDED_USER,
@@ -116,18 +120,20 @@ static int open_trie(infc_trie *t, const table *s) {
 
 static int open_unigram(infc_tokenizer *t, const uint32_t *h, const table *s) {
     const int has_bytes = s[T_BYTE_IDS].size != 0;
-    if (s[T_SCORES].size != (size_t)t->vocab_size * 4 || (has_bytes && s[T_BYTE_IDS].size != 1024) || s[T_MAP_TEXT].size >= NONE ||
+    if (s[T_SCORES].size != ((size_t)t->vocab_size + 1) * 8 || (has_bytes && s[T_BYTE_IDS].size != 1024) || s[T_MAP_TEXT].size >= NONE ||
         t->unknown >= t->vocab_size || open_trie(&t->trie, s + T_TRIE_FIRST) || s[T_MAP_UNITS].size % 4 ||
         s[T_MAP_UNITS].size >= NONE)
         return INFC_EFILE;
     t->byte_ids = has_bytes ? (const uint32_t *)(const void *)s[T_BYTE_IDS].at : NULL;
-    t->scores = (const float *)(const void *)s[T_SCORES].at;
+    t->scores = (const double *)(const void *)s[T_SCORES].at;
     t->map_units = (const uint32_t *)(const void *)s[T_MAP_UNITS].at;
     t->n_map_units = (uint32_t)(s[T_MAP_UNITS].size / 4);
     t->map_text = s[T_MAP_TEXT].at;
     t->n_map_text = (uint32_t)s[T_MAP_TEXT].size;
     t->merge_spaces = (h[H_FLAGS] & FLAG_MERGE_SPACES) != 0;
-    memcpy(&t->unknown_score, &h[H_UNKNOWN_SCORE], sizeof t->unknown_score);
+    t->keep_end = (h[H_FLAGS] & FLAG_KEEP_END) != 0;
+    t->words_apart = (h[H_FLAGS] & FLAG_WORDS_APART) != 0;
+    t->split_spaces = (h[H_FLAGS] & FLAG_SPLIT_SPACES) != 0;
     return !has_bytes || ids_ok(t->byte_ids, 256, t->vocab_size, 0) ? 0 : INFC_EFILE;
 }
 
@@ -183,6 +189,8 @@ int infc_tokenizer_open(const uint8_t *section, size_t size, infc_tokenizer *t) 
     t->add_bos = (h[H_FLAGS] & FLAG_ADD_BOS) != 0;
     t->add_sep = (h[H_FLAGS] & FLAG_ADD_SEP) != 0;
     t->space_prefix = (h[H_FLAGS] & FLAG_SPACE_PREFIX) != 0;
+    t->prefix_once = (h[H_FLAGS] & FLAG_PREFIX_ONCE) != 0;
+    t->prefix_first = (h[H_FLAGS] & FLAG_PREFIX_FIRST) != 0;
     t->n_token_bytes = (uint32_t)s[T_TOKEN_BYTES].size;
     t->token_offsets = (const uint32_t *)(const void *)s[T_TOKEN_OFFSETS].at;
     t->token_bytes = s[T_TOKEN_BYTES].at;

@@ -17,13 +17,15 @@ typedef struct infc_trie {
 // The child of a node by a byte; 0 if there is none. Any node and any table: nothing outside of the tables is read.
 static inline uint32_t infc_trie_step(const infc_trie *t, uint32_t node, uint8_t byte) {
     if (node >= t->n_nodes) return 0;
-    uint32_t low = t->first[node], high = t->first[node + 1];
-    if (high > t->n_nodes) return 0;
-    while (low < high) {
-        const uint32_t middle = low + (high - low) / 2;
-        if (t->bytes[middle] < byte) low = middle + 1;
-        else high = middle;
+    uint32_t low = t->first[node];
+    const uint32_t high = t->first[node + 1];
+    if (high > t->n_nodes || low >= high) return 0;
+    // Which half cannot be predicted: a choice, not a branch.
+    for (uint32_t n = high - low; n > 1;) {
+        const uint32_t half = n / 2;
+        low = t->bytes[low + half - 1] < byte ? low + half : low;
+        n -= half;
     }
-    return low < t->n_nodes && low < t->first[node + 1] && t->bytes[low] == byte ? low : 0;
+    return t->bytes[low] == byte ? low : 0;
 }
 #endif

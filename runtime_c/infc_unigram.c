@@ -15,6 +15,7 @@ typedef struct stream {
     const uint8_t *piece;  // what a few bytes at `at` became, not yet handed on
     size_t left;
     size_t waiting, ready;  // spaces that come if anything follows them; spaces that come now
+    int prefix, some;       // a space comes now if what follows is none; something of the text came
     int after_space, leading;  // the piece before ended in a space; so these at the beginning of this one are too many
     int ended;
 } stream;
@@ -122,6 +123,11 @@ static int more(stream *s, window *w) {
         }
         if (!s->left) {
             if (s->at == s->size) {
+                if (s->waiting && s->some && s->t->keep_end) {
+                    s->ready = 1;
+                    s->waiting = 0;
+                    continue;
+                }
                 s->ended = 1;
                 return 0;
             }
@@ -129,6 +135,12 @@ static int more(stream *s, window *w) {
             continue;
         }
         const int mark = is_mark(s->piece, s->left), space = *s->piece == ' ';
+        if (s->prefix) {
+            s->prefix = 0;
+            s->ready = !(mark || space);
+            continue;
+        }
+        s->some = 1;
         if (mark || space) {
             s->piece += mark ? 3 : 1;
             s->left -= mark ? 3 : 1;
@@ -170,6 +182,13 @@ static void put_unknown(const infc_tokenizer *t, const uint8_t *bytes, size_t n,
     for (size_t i = 0; i < n; i++) infc_ids_put(out, t->byte_ids[bytes[i]]);
 }
 
+// Begins the window at `at`.
+static void drop(window *w, size_t at) {
+    w->n -= at;
+    memmove(w->bytes, w->bytes + at, w->n);
+    for (size_t p = 1; p <= w->n; p++) w->steps[p].begin = UNREACHED;
+}
+
 // Writes the tokens that lead to `at`, and begins the window there.
 static void settle(const infc_tokenizer *t, window *w, size_t at, int *unknown, infc_ids *out) {
     step *s = w->steps;
@@ -183,10 +202,10 @@ static void settle(const infc_tokenizer *t, window *w, size_t at, int *unknown, 
             *unknown = 0;
         }
     }
-    s[0].score = s[at].score;
-    w->n -= at;
-    memmove(w->bytes, w->bytes + at, w->n);
-    for (size_t p = 1; p <= w->n; p++) s[p].begin = UNREACHED;
+    const int anew = t->split_spaces && at < w->n && w->bytes[at] == ' ';
+    s[0].score = anew ? 0 : s[at].score;
+    if (anew) *unknown = 0;
+    drop(w, at);
 }
 
 static inline void offer(window *w, size_t from, size_t to, uint32_t token, double score) {
@@ -212,20 +231,61 @@ static size_t offer_all(stream *s, window *w, size_t at, size_t *length, int *er
         alone |= farthest - at == *length;
     }
     if (!alone) {
-        offer(w, at, at + *length, INFC_TRIE_NONE, t->unknown_score);
+        offer(w, at, at + *length, INFC_TRIE_NONE, t->scores[t->vocab_size]);
         if (farthest < at + *length) farthest = at + *length;
     }
     return farthest;
 }
 
-int infc_unigram_encode(const infc_tokenizer *t, const uint8_t *text, size_t size, int prefix, infc_ids *out) {
+// The tokens of the window's first end bytes, which nothing before or behind them changes.
+static int encode_word(stream *s, window *w, size_t end, infc_ids *out) {
+    int error = 0, unknown = 0;
+    for (size_t at = 0, length; at < end && !error; at += length) offer_all(s, w, at, &length, &error);
+    if (!error && end) settle(s->t, w, end, &unknown, out);
+    return error;
+}
+
+// As encode_word, from what came of the same bytes before.
+static int encode_cached(stream *s, window *w, size_t end, infc_merge_cache *c, infc_ids *out) {
+    uint64_t key[INFC_CACHE_WORD / 8] = {0};
+    int32_t ids[INFC_CACHE_WORD];  // a word has no more tokens than bytes, but a mark that is three of them
+    infc_ids made = {ids, INFC_CACHE_WORD, 0};
+    memcpy(key, w->bytes, end);
+    const size_t slot = infc_cache_slot(c, key, (uint8_t)end);
+    if (infc_cache_has(c, slot, key, (uint8_t)end)) {
+        for (size_t i = 0; i < c->counts[slot]; i++) infc_ids_put(out, c->slots[slot].ids[i]);
+        drop(w, end);
+        return 0;
+    }
+    const int error = encode_word(s, w, end, &made);
+    if (error) return error;
+    for (size_t i = 0; i < made.n; i++) infc_ids_put(out, (uint32_t)ids[i]);
+    infc_cache_keep(c, slot, key, (uint8_t)end, (const uint32_t *)ids, made.n);
+    return 0;
+}
+
+// Text whose words are apart: one word after another.
+static int encode_words(stream *s, window *w, infc_merge_cache *cache, infc_ids *out) {
+    int error = 0;
+    while (has(s, w, 0, &error)) {
+        size_t end = 1;
+        while (has(s, w, end, &error) && w->bytes[end] != ' ') end++;
+        if (!error) error = end < INFC_CACHE_WORD - 2 ? encode_cached(s, w, end, cache, out) : encode_word(s, w, end, out);
+        w->steps[0] = (step){0, 0, 0, 0};
+    }
+    return error;
+}
+
+int infc_unigram_encode(const infc_tokenizer *t, const uint8_t *text, size_t size, int prefix, infc_merge_cache *cache, infc_ids *out) {
     uint8_t bytes[ON_STACK];
     step steps[ON_STACK + 1];
     window w = {bytes, steps, 0, ON_STACK, {NULL, NULL}};
-    stream s = {.t = t, .text = text, .size = size, .after_space = t->merge_spaces};
+    stream s = {.t = t, .text = text, .size = size, .after_space = t->merge_spaces && (prefix || !t->prefix_first)};
     int error = 0, unknown = 0;  // unknown: the token before was the unknown one: several in a row are one
     if (prefix) *(t->merge_spaces ? &s.waiting : &s.ready) = 1;
+    if (prefix && t->prefix_once && !t->merge_spaces) s.ready = 0, s.prefix = 1;
     steps[0] = (step){0, 0, 0, 0};
+    if (t->words_apart) error = encode_words(&s, &w, cache, out);
     for (size_t at = 0, reach = 0, length; has(&s, &w, at, &error); at += length) {
         if (at && at >= reach) {
             settle(t, &w, at, &unknown, out);

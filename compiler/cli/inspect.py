@@ -83,8 +83,11 @@ def _describe(facts: Facts, model: ModelFile) -> None:
     facts["hyperparameters"] = {
         k.removeprefix(arch + "."): v for k, v in model.kv.items() if k.startswith(arch + ".") and isinstance(v, int | float | str)
     }
+    from infc.tokenizer.patterns import SPLITS  # here, as a file's layout is shown without the tokenizer compiler
+
+    pre = model.kv.get(_P + "pre", "the folder's expressions" if SPLITS in model.kv else "")
     facts["tokenizer"] = {
-        "model": str(model.kv.get(_P + "model", "")), "pre": str(model.kv.get(_P + "pre", "")),
+        "model": str(model.kv.get(_P + "model", "")), "pre": str(pre),
         "tokens": len(tokens) if isinstance(tokens, list) else 0, "chat_template": "tokenizer.chat_template" in model.kv,
     }  # fmt: skip
     _describe_tensors(facts, [(t.name, t.type, t.ne, t.nbytes) for t in model.tensors.values()])

@@ -53,6 +53,9 @@ def _check_kind(keys: Keys) -> tuple[str, str]:
         return kind, pre
     if pre in patterns.AS_GEMMA4:
         return "gemma4", pre
+    if not pre and keys.has(patterns.SPLITS):  # a folder's, without a name: compiled when it was read
+        keys.strings(patterns.SPLITS)
+        return kind, pre
     if pre not in patterns.PRETOKENIZERS:
         what = f"pre-tokenizer {pre[:40]!r} is not supported" if pre else "no pre-tokenizer is named"
         raise InputError("G76", f"{what} (supported: {patterns.known()})", f"key {_P}pre")

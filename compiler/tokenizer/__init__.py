@@ -2,7 +2,10 @@
 
 from infc.tokenizer.chat import ChatReduction, reduce_chat
 from infc.tokenizer.compile import MODELS, compile_tokenizer
-from infc.tokenizer.patterns import PRETOKENIZERS
-from infc.tokenizer.pretokenizers import name_of, patterns_of
+from infc.tokenizer.patterns import IGNORE_MERGES, PRETOKENIZERS, SPLITS
+from infc.tokenizer.pretokenizers import compile_splits, name_of, patterns_of
 
-__all__ = ["MODELS", "PRETOKENIZERS", "ChatReduction", "compile_tokenizer", "name_of", "patterns_of", "reduce_chat"]
+__all__ = [
+    "IGNORE_MERGES", "MODELS", "PRETOKENIZERS", "SPLITS", "ChatReduction", "compile_splits", "compile_tokenizer", "name_of", "patterns_of",
+    "reduce_chat",
+]  # fmt: skip

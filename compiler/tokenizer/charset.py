@@ -93,3 +93,23 @@ def properties() -> dict[str, CharSet]:
     for group in "LMNPSZC":
         table[group] = union(s for n, s in table.items() if len(n) == 2 and n[0] == group)
     return table
+
+
+_LONG_NAMES = {
+    "letter": "L", "mark": "M", "number": "N", "punctuation": "P", "symbol": "S", "separator": "Z", "other": "C", "uppercaseletter": "Lu",
+    "lowercaseletter": "Ll", "titlecaseletter": "Lt", "modifierletter": "Lm", "otherletter": "Lo", "nonspacingmark": "Mn",
+    "decimalnumber": "Nd", "letternumber": "Nl", "othernumber": "No", "control": "Cc", "format": "Cf", "space": "White_Space",
+    "digit": "Nd",
+}  # fmt: skip
+
+
+def property_named(name: str) -> CharSet | None:
+    """The set of ``\\p{name}``, where case and the signs between words do not matter; None if there is none here."""
+    plain = "".join(c for c in name.lower() if c not in " -_")
+    key = _LONG_NAMES.get(plain) or _plain_names().get(plain)
+    return properties()[key] if key else None
+
+
+@lru_cache(maxsize=1)
+def _plain_names() -> dict[str, str]:
+    return {key.lower().replace("_", ""): key for key in properties()}

@@ -10,12 +10,14 @@ import numpy as np
 from infc.errors import InputError
 from infc.tokenizer import bpe, spm, unigram, wordpiece, words
 from infc.tokenizer.added import automaton
-from infc.tokenizer.patterns import AS_GEMMA4, Pretokenizer, pretokenizer
+from infc.tokenizer.patterns import AS_GEMMA4, Pretokenizer, of_keys
 from infc.tokenizer.pretokenizers import compile_splits
 from infc.tokenizer.section import (
     FLAG_ADD_BOS,
     FLAG_ADD_SEP,
     FLAG_IGNORE_MERGES,
+    FLAG_PREFIX_FIRST,
+    FLAG_PREFIX_ONCE,
     FLAG_SPACE_PREFIX,
     KIND_BPE,
     KIND_SPM,
@@ -46,7 +48,7 @@ def compile_tokenizer(kv: Mapping[str, Any], vocab_size: int) -> bytes:
         raise InputError("G76", f"tokenizer model {model!s:.40} is not known (known: {', '.join(MODELS)})", f"key: {PREFIX}model")
     if model == "gpt2" and kv.get(PREFIX + "pre") in AS_GEMMA4:
         model = "gemma4"
-    pre = pretokenizer(kv.get(PREFIX + "pre")) if model == "gpt2" else Pretokenizer(())
+    pre = of_keys(kv) if model == "gpt2" else Pretokenizer(())
     vocabulary = read_vocabulary(kv, vocab_size)
     if model == "gpt2":
         raw = [_raw(t, y) for t, y in zip(*_columns(vocabulary), strict=True)]
@@ -91,9 +93,9 @@ def _section(vocabulary: Vocabulary, kind: int, raw: list[bytes], pre: Pretokeni
     common = {
         "vocab_size": len(vocabulary), "n_merges": 0, "flags": 0, "bos": bos, "eos": eos, "eot": eot, "n_classes": 0, "n_stages": 0,
         "kind": kind, "word_slots": 0, "short_slots": 0, "longest_word": 0, "sep": sep, "unknown": ids["unknown"],
-        "unknown_score": 0,
     } | header  # fmt: skip
     common["flags"] |= FLAG_ADD_BOS * add_bos | FLAG_ADD_SEP * add_sep | FLAG_IGNORE_MERGES * pre.ignore_merges
+    common["flags"] |= FLAG_PREFIX_ONCE * vocabulary.own_flag("once") | FLAG_PREFIX_FIRST * vocabulary.own_flag("first")
     shared: Tables = {
         "token_offsets": offsets.astype(np.uint32),
         "token_bytes": b"".join(raw),

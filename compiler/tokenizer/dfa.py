@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from infc.errors import InputError
 from infc.tokenizer.charset import CharSet
-from infc.tokenizer.regex import Chars, Choice, Concat, Look, Node
+from infc.tokenizer.regex import Chars, Choice, Concat, Look, Node, Repeat
 
 _MAX_NODES = 20_000
 MAX_STATES = 1_024
@@ -72,12 +72,17 @@ class _Nfa:
         entry = after
         if node.high is None:
             entry = self.add(None)
-            self.nodes[entry] = _Fork((self.build(node.item, entry), after))
+            self.nodes[entry] = self.once_more(node, entry, after)
         for _ in range((node.high or node.low) - node.low):
-            entry = self.add(_Fork((self.build(node.item, entry), after)))
+            entry = self.add(self.once_more(node, entry, after))
         for _ in range(node.low):
             entry = self.build(node.item, entry)
         return entry
+
+    def once_more(self, node: Repeat, entry: int, after: int) -> _Fork:
+        """The item again and then ``entry``, or on to ``after``."""
+        again = self.build(node.item, entry)
+        return _Fork((after, again) if node.lazy else (again, after))
 
 
 def char_sets(node: Node) -> list[CharSet]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
 
 from infc.errors import InputError
 
@@ -102,6 +103,8 @@ PRETOKENIZERS: Mapping[str, Pretokenizer] = MappingProxyType(
         **dict.fromkeys("gpt-4o llama4 kanana2 minimax-m2 talkie".split(), _GPT4O),
         "granite-embed-multi-97m": Pretokenizer((_O200K,), ignore_merges=True),
         "youtu": Pretokenizer((_YOUTU_SCRIPTS, _CASED % (_ENDINGS + "?", _ENDINGS + "?", r"\p{N}")), ignore_merges=True),
+        **dict.fromkeys("tiny_aya cohere2moe".split(), Pretokenizer((r"\d{1,3}(?=(?:\d{3})*\b)", _O200K))),
+        "superbpe": Pretokenizer((r"\p{N}+", r"(?=(\d{3})+(?!\d))")),
         "kimi-k2": Pretokenizer((_KIMI,)),
         "tekken": Pretokenizer((_TEKKEN,), ignore_merges=True, add_bos=True),
         "deepseek-llm": Pretokenizer(
@@ -146,6 +149,20 @@ _NAMED = "gpt-2 smollm starcoder llama-bpe dbrx qwen2 gpt-4o tekken deepseek-llm
 def known() -> str:
     """What is supported, in a few words: a message has 300 bytes."""
     return f"{', '.join(_NAMED)} and {len(PRETOKENIZERS) - len(_NAMED)} more"
+
+
+# Keys of our own, for a pre-tokenizer that has no name: a folder's regular expressions from the outermost, and what goes with them.
+SPLITS, IGNORE_MERGES = "infc.pretokenizer.splits", "infc.pretokenizer.ignore_merges"
+
+
+def of_keys(kv: Mapping[str, Any]) -> Pretokenizer:
+    """The pre-tokenizer of a model's keys, by its name or, without one, its expressions. InputError G76."""
+    name, splits = kv.get("tokenizer.ggml.pre"), kv.get(SPLITS)
+    if name is not None or splits is None:
+        return pretokenizer(name)
+    if not len(splits) or not all(isinstance(s, str) for s in splits):
+        raise InputError("G76", "the pre-tokenizer's expressions are no strings", f"key: {SPLITS}")
+    return Pretokenizer(tuple(splits), kv.get(IGNORE_MERGES) is True)
 
 
 def pretokenizer(name: object) -> Pretokenizer:

@@ -12,14 +12,15 @@ from collections.abc import Mapping
 import numpy as np
 
 MAGIC = b"INFCTOK1"
-VERSION = 4
+VERSION = 5
 NONE = 0xFFFFFFFF
 
 HEADER = (
     "vocab_size", "n_merges", "flags", "bos", "eos", "eot", "n_classes", "n_stages",
-    "kind", "word_slots", "short_slots", "longest_word", "sep", "unknown", "unknown_score",
+    "kind", "word_slots", "short_slots", "longest_word", "sep", "unknown",
 )  # fmt: skip
 FLAG_ADD_BOS, FLAG_IGNORE_MERGES, FLAG_SPACE_PREFIX, FLAG_ADD_SEP, FLAG_MERGE_SPACES = 1, 2, 4, 8, 16
+FLAG_KEEP_END, FLAG_SPLIT_SPACES, FLAG_PREFIX_ONCE, FLAG_PREFIX_FIRST, FLAG_WORDS_APART = 32, 64, 128, 256, 512
 # BPE: byte-level, words cut by the splits' automata. SPM: merging from characters, SentencePiece's and Gemma's. WORDPIECE: BERT's.
 # UNIGRAM: SentencePiece's tokens of the best sum of scores.
 KIND_BPE, KIND_SPM, KIND_WORDPIECE, KIND_UNIGRAM = 0, 1, 2, 3
@@ -52,7 +53,7 @@ TABLES = (
     "trie_tokens",  # u32 (n_nodes)
     "map_units",  # u32: UNIGRAM: a double array of sequences that are replaced, see infc_unigram.c; empty: none
     "map_text",  # u8: replacements, each with a NUL at its end
-    "scores",  # f32 (vocab_size): UNIGRAM
+    "scores",  # f64 (vocab_size + 1): UNIGRAM; the last one that of what is unknown
 )
 TOKEN_SPECIAL, TOKEN_EOG, TOKEN_RSTRIP, TOKEN_USER = 1, 2, 4, 8
 

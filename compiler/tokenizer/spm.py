@@ -17,7 +17,7 @@ import numpy as np
 from infc.errors import InputError
 from infc.tokenizer import bpe, words
 from infc.tokenizer.section import NONE
-from infc.tokenizer.vocabulary import BYTE, CONTROL, PREFIX, SPACE_MARK, UNKNOWN, USER_DEFINED, Vocabulary, byte_tokens, unmarked
+from infc.tokenizer.vocabulary import BYTE, CONTROL, OWN, PREFIX, SPACE_MARK, UNKNOWN, USER_DEFINED, Vocabulary, byte_tokens, unmarked
 
 _MAX_PAIRS = 1 << 22
 # Words that get a slot in the table of short words beside the characters: the first of the vocabulary, which are the frequent ones.
@@ -77,6 +77,15 @@ def pairs_by_score(ids: Mapping[str, int], scores: np.ndarray) -> tuple[np.ndarr
 def spm_tables(vocabulary: Vocabulary) -> dict[str, np.ndarray | bytes]:
     """Tables of GGUF's ``llama``. InputError G68, G69, G73, G79."""
     ids = _mergeable(vocabulary)
+    if vocabulary.own_flag("split"):  # words are cut before a space: none is made that has one farther in
+        ids = {text: i for text, i in ids.items() if SPACE_MARK not in text[1:]}
+    listed = vocabulary.kv.get(OWN + "merges")
+    if listed is not None:
+        if not all(isinstance(m, str) for m in listed):
+            raise InputError("G74", "merges of a folder that are no strings", f"key: {OWN}merges")
+        pairs, made = bpe.parse_merges(listed, vocabulary.ids())
+        kept = np.isin(made, np.array(list(ids.values()), np.uint32))
+        return _tables(vocabulary, ids, pairs[kept], np.arange(len(made), dtype=np.uint32)[kept], made)
     pairs, ranks, made, priorities = pairs_by_score(ids, vocabulary.scores())
     distinct = bool(len(made) == 0 or priorities[-1] == len(made) - 1)
     return _tables(vocabulary, ids, pairs, ranks, made) | {"priorities": b"" if distinct else priorities}

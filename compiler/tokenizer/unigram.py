@@ -8,15 +8,18 @@ vocabulary has all 256. Sums are doubles, as in HF and llama.cpp.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from infc.errors import InputError
-from infc.tokenizer.section import FLAG_MERGE_SPACES, FLAG_SPACE_PREFIX, NONE
+from infc.tokenizer.section import FLAG_KEEP_END, FLAG_MERGE_SPACES, FLAG_SPACE_PREFIX, FLAG_SPLIT_SPACES, FLAG_WORDS_APART, NONE
 from infc.tokenizer.trie import trie
-from infc.tokenizer.vocabulary import BYTE, NORMAL, PREFIX, USER_DEFINED, Vocabulary, byte_tokens, unmarked
+from infc.tokenizer.vocabulary import BYTE, NORMAL, OWN, PREFIX, SPACE_MARK, USER_DEFINED, Vocabulary, byte_tokens, unmarked
 
 _KEY = PREFIX + "precompiled_charsmap"
 _UNKNOWN_PENALTY = np.float32(10)  # below the least score, as SentencePiece has it
+_LEAST_EXACT = 2.0**-12  # 24 bits from there on end above 2^-36: sums up to 65,536 are exact
 _LONGEST_REPLACEMENT = 255  # bytes; infc_unigram.c has the same number
 
 
@@ -30,30 +33,75 @@ def special_ids(vocabulary: Vocabulary) -> dict[str, int]:
 
 def unigram_tables(vocabulary: Vocabulary) -> tuple[dict[str, int], dict[str, np.ndarray | bytes]]:
     """Header and tables. InputError G68, G69, G78, G79."""
-    scores = vocabulary.scores()
-    normal = vocabulary.types == NORMAL
-    least = scores[normal].min() if normal.any() else np.float32(0)
+    scores, unknown_score = scores_of(vocabulary)
+    split = vocabulary.own_flag("split")
+    met = np.isin(vocabulary.types, (NORMAL, USER_DEFINED)) & ~np.isnan(scores)
     words = {
-        unmarked(token): i for i, (token, kind) in enumerate(zip(vocabulary.tokens, vocabulary.types.tolist(), strict=True))
-        if kind in (NORMAL, USER_DEFINED) and token and " " not in token
+        unmarked(token): i for i, token in enumerate(vocabulary.tokens)
+        if met[i] and token and " " not in token and not (split and SPACE_MARK in token[1:])
     }  # fmt: skip
-    # What a user added is found in raw text first; where only normalization makes it, it costs nothing, as in llama.cpp.
-    scores = np.where(vocabulary.types == USER_DEFINED, np.float32(0), scores)
     has_bytes = int((vocabulary.types == BYTE).sum()) >= 256
     charsmap = vocabulary.kv.get(_KEY)
     units, text = _map(np.asarray(charsmap if charsmap is not None else []))
     header = {
-        "unknown_score": int((least - _UNKNOWN_PENALTY).astype(np.float32).view(np.uint32)),
         "flags": FLAG_SPACE_PREFIX * vocabulary.flag("add_space_prefix", True)
-        | FLAG_MERGE_SPACES * vocabulary.flag("remove_extra_whitespaces", False),
+        | FLAG_MERGE_SPACES * vocabulary.flag("remove_extra_whitespaces", False)
+        | FLAG_KEEP_END * vocabulary.own_flag("keep_end")
+        | FLAG_SPLIT_SPACES * split
+        | FLAG_WORDS_APART * (_words_apart(words, scores, unknown_score, split) and (has_bytes or b" " in words)),
     }
     return header, {
         "byte_ids": byte_tokens(vocabulary) if has_bytes else b"",
-        "scores": scores,
+        "scores": np.append(np.nan_to_num(scores), unknown_score),
         **trie(words),
         "map_units": units,
         "map_text": text,
     }
+
+
+def _words_apart(words: Mapping[bytes, int], scores: np.ndarray, unknown_score: float, split: bool) -> bool:
+    """Whether a text may be cut before each space and every word looked at alone: no token goes on over a space, and sums may begin anew.
+
+    They may where they are exact, so that what is before changes no comparison: floats of 32 bits that are not tiny, in doubles.
+    """
+    used = np.append(scores[list(words.values())], unknown_score) if words else np.array([unknown_score])
+    exact = bool((used == used.astype(np.float32)).all()) and bool((np.abs(used[used != 0]) >= _LEAST_EXACT).all())
+    return (split or exact) and not any(b" " in w[1:] for w in words)
+
+
+def scores_of(vocabulary: Vocabulary) -> tuple[np.ndarray, float]:
+    """(float64, one a token, NaN where no text makes it; that of what is unknown). InputError G68, G69."""
+    own = vocabulary.kv.get(OWN + "scores")
+    if own is not None:
+        unknown = vocabulary.kv.get(OWN + "unknown_score")
+        found = np.asarray(own)
+        if found.dtype != np.float64 or found.shape != (len(vocabulary),) or np.isinf(found).any() or not isinstance(unknown, float):
+            raise InputError("G68", "scores of a folder that are no doubles, one a token", f"key: {OWN}scores")
+        return found, unknown
+    scores = vocabulary.scores()
+    normal = vocabulary.types == NORMAL
+    least = scores[normal].min() if normal.any() else np.float32(0)
+    # What a user added is found in raw text first; where only normalization makes it, it costs nothing, as in llama.cpp.
+    return np.where(vocabulary.types == USER_DEFINED, 0, scores).astype(np.float64), float(least - _UNKNOWN_PENALTY)
+
+
+def replaced(charsmap: bytes, text: bytes) -> bytes | None:
+    """What a map of characters makes of ``text``; None where it has no such entry. InputError G78."""
+    units, strings = _map(np.frombuffer(charsmap, np.uint8))
+
+    def offset(unit: int) -> int:
+        return unit >> 10 << ((unit & 512) >> 6)
+
+    at = offset(int(units[0])) if len(units) else 0
+    for byte in text:
+        at ^= byte
+        if at >= len(units) or int(units[at]) & 0x800000FF != byte:
+            return None
+        unit = int(units[at])
+        at ^= offset(unit)
+    if not len(units) or at >= len(units) or not unit & 256:
+        return None
+    return strings[int(units[at]) & 0x7FFFFFFF :].split(b"\0")[0]
 
 
 def _refuse(what: str) -> InputError:

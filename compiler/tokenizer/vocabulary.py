@@ -13,6 +13,7 @@ from infc.tokenizer import bpe
 from infc.tokenizer.section import NONE
 
 PREFIX = "tokenizer.ggml."
+OWN = "infc.tokenizer."  # keys of our own, for what a folder's tokenizer says and GGUF has no key for
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6  # token types of the GGUF format
 SPACE_MARK = "\u2581"  # stands for a space in the tokens of SentencePiece and WordPiece vocabularies
 
@@ -35,6 +36,10 @@ class Vocabulary:
     def __len__(self) -> int:
         return len(self.tokens)
 
+    def ids(self) -> dict[str, int]:
+        """Text -> token, of equal ones the last."""
+        return {t: i for i, t in enumerate(self.tokens)}
+
     def special_id(self, name: str, default: int = NONE) -> int:
         """``NAME_token_id``; ``default`` where the file does not say and has so many tokens. InputError G72."""
         value = self.kv.get(f"{PREFIX}{name}_token_id")
@@ -46,6 +51,10 @@ class Vocabulary:
 
     def flag(self, name: str, default: bool) -> bool:
         return bool(self.kv.get(PREFIX + name, default))
+
+    def own_flag(self, name: str) -> bool:
+        """A choice that only a folder can make."""
+        return self.kv.get(OWN + name) is True
 
     def scores(self) -> np.ndarray:
         """float32, one a token. InputError G68 or G69: missing, not numbers, too few, NaN."""

@@ -17,8 +17,9 @@ from infc.errors import InputError
 from infc.frontend.inputs import open_model
 from infc.frontend.validate import validate
 from infc.tokenizer import compile_tokenizer
-from tests.models.hf_folder import write_folder
+from tests.models.hf_folder import GPT2_STEP, sequence, split, write_folder
 from tests.models.tiny import CHATML, retokenized
+from tests.unit.test_hf_unigram import MARK, STRIP, charsmap, document, folder_of, metaspace, runs, steps, unigram
 from tests.unit.test_tokenizer_wordpiece import hf_wordpiece
 from tests.unit.tokenizer_support import wordpiece_kv
 from tests.unit.unigram_support import trained
@@ -104,6 +105,23 @@ def test_the_date_of_a_conversation(tmp_path: Path, tiny_llama: Tiny, compiled: 
     with compiled(file, target="scalar", name="dated", date="1999-12-31").load(threads=1) as llm:
         llm.chat_date("2031-02-03")
         assert written(llm) == "31 Dec 1999"
+
+
+def test_unigram_and_an_expression_in_folders(tmp_path: Path, tiny_llama: Tiny, compiled: Callable[..., Artifact]) -> None:
+    """What no GGUF key says is in the program: a unigram model whose words are cut at spaces; words by an expression of the folder's."""
+    file = tiny_llama(types="F16", n_layers=1)
+    model, added = unigram("bytes", True)
+    pre = sequence(split(r"[a-z]{1,2}?(?!q)|\w+|\s|[^\w\s]+"), GPT2_STEP | {"use_regex": False})
+    byte_level = write_folder(file, tmp_path / "b", change=lambda d: d["tokenizer.json"].update(pre_tokenizer=pre))
+    found = json.loads((byte_level / "tokenizer.json").read_text("utf-8"))
+    found["model"]["vocab"] |= {t["content"]: t["id"] for t in found["added_tokens"]}
+    (byte_level / "tokenizer.json").write_text(json.dumps(found))
+    unigrams = folder_of(document(model, steps(charsmap(), STRIP, runs(MARK)), metaspace(), added), file, tmp_path / "u")
+    for folder in (unigrams, byte_level):
+        hf = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        with compiled(folder, target="scalar", name="folder").load(threads=1) as llm:
+            for text in [*_TEXTS, "the  cat <b> sat\u3000½ ", "<|end|>abcq </s> x"]:
+                assert llm.tokenize(text, bos=False) == hf.encode(text, add_special_tokens=False).ids, text
 
 
 @pytest.mark.parametrize(("lowercase", "accents"), [(True, None), (False, None), (True, False)])

@@ -327,7 +327,6 @@ SPOILT: list[tuple[str, str, Callable[[Path], object]]] = [
     ("G76", "WordLevel", document(T, lambda d: d["model"].update(type="WordLevel"))),
     ("S13", "WordPiece that is not BERT's", document(T, lambda d: d["model"].update(type="WordPiece"))),
     ("G76", "another expression", document(T, lambda d: d.update(pre_tokenizer={"type": "Whitespace"}))),
-    ("G76", "ignore_merges", document(T, lambda d: d["model"].update(ignore_merges=True))),
     ("S13", "template is a number", document(S, lambda d: d.update(chat_template=5))),
 ]  # fmt: skip
 

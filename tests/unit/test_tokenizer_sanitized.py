@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from infc.tokenizer import compile_tokenizer, reduce_chat
+from infc.tokenizer.vocabulary import OWN
 from tests.models.tiny import CHATML
 from tests.unit.tokenizer_support import CPUS, SOURCES, WARNINGS, P, host_isas, runtime_c, spm_kv, synthetic_kv, wordpiece_kv
 from tests.unit.unigram_support import trained
@@ -28,12 +29,15 @@ def _keys(kind: str) -> dict[str, Any]:
     if kind == "bert":
         return wordpiece_kv()
     if kind.startswith("t5"):
-        return trained("bytes" if kind.endswith("bytes") else "t5")[1] | {"tokenizer.chat_template": CHATML}
+        own = ("once", "first", "split", "keep_end") if "folder" in kind else ()
+        return trained("bytes" if "bytes" in kind else "t5")[1] | {"tokenizer.chat_template": CHATML} | {OWN + name: True for name in own}
     return spm_kv(5, prefix=kind == "spm") if kind.startswith("spm") else synthetic_kv(kind)
 
 
 @pytest.mark.asan
-@pytest.mark.parametrize("kind", ["llama-bpe", "smollm", "deepseek-v3", "spm", "spm without prefix", "bert", "t5", "t5 bytes"])
+@pytest.mark.parametrize(
+    "kind", ["llama-bpe", "smollm", "deepseek-v3", "spm", "spm without prefix", "bert", "t5", "t5 bytes", "t5 folder", "t5 bytes folder"]
+)
 def test_random_text_and_damaged_sections(kind: str, tmp_path: Path) -> None:
     kv = _keys(kind)
     section, chat, program = tmp_path / "tok", tmp_path / "chat", tmp_path / "fuzz"

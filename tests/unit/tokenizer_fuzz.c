@@ -108,8 +108,8 @@ int main(int argc, char **argv) {
     if (infc_tokenizer_open(section, size, &t) || infc_chat_open(chat_section, chat_size, &chat)) return 1;
     int rounds = atoi(argv[3]), opened = 0;
     uint32_t first, classes;  // offsets of the first table and of the first that open checks entry by entry
-    memcpy(&first, section + 76, 4);
-    memcpy(&classes, section + 76 + 16 * 7, 4);
+    memcpy(&first, section + 72, 4);
+    memcpy(&classes, section + 72 + 16 * 7, 4);
     if (t.kind >= INFC_TOK_WORDPIECE) classes = (uint32_t)size;  // its tables are read as they are
     for (int i = 0; i < rounds; i++)
         if (use(&t, &chat, 1)) return 1;

@@ -4,53 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from infc.errors import InputError
-from infc.frontend.hf.folder import TOKENIZER
+from infc.frontend.hf.config import Config
 
-# ByteLevel's own expression, and Digits one by one, as the tokenizer compiler spells them.
-_BYTE_LEVEL = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
-_DIGITS = r"\p{Numeric}"
+_PRE = "tokenizer.ggml.pre"
 
 
-def _refuse(what: object) -> InputError:
-    return InputError("G76", f"a pre-tokenizer that is not supported: {str(what)[:120]}", TOKENIZER)
+def fill(c: Config, found: dict[str, Any], ignore_merges: bool) -> None:
+    """Put the name under which GGUF files have this pre-tokenizer, or where they have none its expressions. Raises InputError G76, G79."""
+    from infc.tokenizer import IGNORE_MERGES, PRETOKENIZERS, SPLITS, compile_splits, patterns_of
 
-
-def splits_of(found: dict[str, Any]) -> tuple[str, ...]:
-    """The nested splits of ``pre_tokenizer``, from the outermost. Raises InputError G76 for what is no such thing."""
-    pre = found.get("pre_tokenizer")
-    steps = pre.get("pretokenizers") if isinstance(pre, dict) and pre.get("type") == "Sequence" else [pre]
-    splits: list[str] = []
-    byte_level = False
-    for step in steps if isinstance(steps, list) else []:
-        kind = step.get("type") if isinstance(step, dict) else None
-        if kind == "ByteLevel" and not step.get("add_prefix_space"):
-            byte_level = True
-            splits += [_BYTE_LEVEL] if step.get("use_regex", True) else []
-        elif kind == "Digits" and step.get("individual_digits") is True:
-            splits.append(_DIGITS)
-        elif kind == "Split" and step.get("behavior") == "Isolated" and not step.get("invert"):
-            pattern = step.get("pattern")
-            regex = pattern.get("Regex") if isinstance(pattern, dict) else None
-            if not isinstance(regex, str):
-                raise _refuse(step)
-            splits.append(regex)
-        else:
-            raise _refuse(step)
-    if not byte_level or not splits:
-        raise _refuse(pre)
-    return tuple(splits)
-
-
-def pre_name(found: dict[str, Any], ignore_merges: bool) -> str:
-    """The name under which GGUF files have this pre-tokenizer. Raises InputError G76 if infc knows none."""
-    from infc.tokenizer import PRETOKENIZERS
-
-    splits = splits_of(found)
-    for name, known in PRETOKENIZERS.items():
-        if known.splits == splits and known.ignore_merges == ignore_merges:
-            return name
-    alike = [name for name, known in PRETOKENIZERS.items() if known.splits == splits]
-    if alike:
-        raise _refuse(f"{alike[0]} with ignore_merges {ignore_merges}")
-    raise _refuse(" then ".join(splits))
+    splits = patterns_of(found.get("pre_tokenizer"))
+    name = next((n for n, known in PRETOKENIZERS.items() if (known.splits, known.ignore_merges) == (splits, ignore_merges)), None)
+    if name is not None:
+        c.put(_PRE, "str", name)
+        return
+    compile_splits(splits)  # refused here, where the folder is read, if at all
+    c.put(SPLITS, "[str]", list(splits))
+    c.put(IGNORE_MERGES, "bool", ignore_merges)

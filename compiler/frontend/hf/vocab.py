@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from infc.errors import InputError
-from infc.frontend.hf import sentencepiece, wordpiece
+from infc.frontend.hf import metaspace, pretok, sentencepiece, unigram, wordpiece
 from infc.frontend.hf.config import Config
 from infc.frontend.hf.folder import TOKENIZER, Folder
-from infc.frontend.hf.pretok import pre_name
 from infc.frontend.hf.special import SETTINGS, chat_template, content, ends, special, template_ends
 from infc.limits import Limits
+from infc.tokenizer.vocabulary import OWN
 
 _P = "tokenizer.ggml."
 _SPECIALS, _ADDED = "special_tokens_map.json", "added_tokens.json"
@@ -47,20 +47,23 @@ def _from_json(c: Config, folder: Folder, limits: Limits, settings: dict[str, An
     found = folder.json(TOKENIZER, "S13")
     model = _object(found, "model")
     kind = model.get("type")
-    if kind not in ("BPE", "WordPiece"):
-        raise InputError("G76", f"tokenizer model {str(kind)[:40]!r} is not supported (BPE and WordPiece are)", TOKENIZER)
+    if kind not in ("BPE", "WordPiece", "Unigram"):
+        raise InputError("G76", f"tokenizer model {str(kind)[:40]!r} is not supported (BPE, Unigram and WordPiece are)", TOKENIZER)
     for key in ("dropout", "end_of_word_suffix", *(["continuing_subword_prefix"] if kind == "BPE" else [])):
         if model.get(key) not in (None, "", 0):
             raise InputError("S13", f"{key} {str(model[key])[:40]!r} is not supported", TOKENIZER)
-    tokens, types, added = _tokens(c, found, model, limits)
+    vocab = unigram.vocabulary(model) if kind == "Unigram" else model.get("vocab")
+    tokens, types, added = _tokens(c, found, vocab, limits)
     merges = _merges(model) if kind == "BPE" else []
     if kind == "WordPiece":
         wordpiece.fill(c, found, model, tokens, types)
+    elif kind == "Unigram":
+        unigram.fill(c, found, model, tokens, types)
     elif model.get("byte_fallback") is True:
         _sentencepiece(c, found, tokens, types, merges)
     else:
         c.put(_P + "model", "str", "gpt2")
-        c.put(_P + "pre", "str", pre_name(found, model.get("ignore_merges") is True))
+        pretok.fill(c, found, model.get("ignore_merges") is True)
         space = {ord(" "): chr(ord(" ") + 256)}  # a blank stands between the two parts
         c.put(_P + "merges", "[str]", [f"{a.translate(space)} {b.translate(space)}" for a, b in merges])
         _check_normalizer(found)
@@ -68,6 +71,8 @@ def _from_json(c: Config, folder: Folder, limits: Limits, settings: dict[str, An
     c.put(_P + "token_type", "[i32]", np.array(types, np.int32))
     around = (("cls", "bos"), ("sep", "sep")) if kind == "WordPiece" else (("bos", "bos"), ("eos", "eos"))
     special(c, settings, added, template_ends(found), around)
+    if kind == "Unigram":
+        c.put(_P + "unknown_token_id", "u32", model["unk_id"])  # whatever other files call unknown
 
 
 def _from_sentencepiece(c: Config, folder: Folder, limits: Limits, settings: dict[str, Any]) -> None:
@@ -136,9 +141,9 @@ def _looks_special(text: str) -> bool:
     return marked or text in ("<pad>", "<mask>", "<2mass>", "[@BOS@]")
 
 
-def _tokens(c: Config, found: dict[str, Any], model: dict[str, Any], limits: Limits) -> tuple[list[str], list[int], dict[str, int]]:
+def _tokens(c: Config, found: dict[str, Any], vocab: object, limits: Limits) -> tuple[list[str], list[int], dict[str, int]]:
     """(tokens by id, their types, added tokens -> id). Ids without a token are unused ones, as many as the embedding has rows."""
-    vocab, extra = model.get("vocab"), found.get("added_tokens", [])
+    extra = found.get("added_tokens", [])
     if not isinstance(vocab, dict) or not isinstance(extra, list):
         raise InputError("S13", "vocab or added_tokens is missing or of another kind", TOKENIZER)
     n = c.number("vocab_size", default=len(vocab) + len(extra))
@@ -206,6 +211,18 @@ def _normalizer(found: dict[str, Any]) -> list[object]:
     return [s.get("type") if isinstance(s, dict) else s for s in steps] if isinstance(steps, list) else [steps]
 
 
+def _is_scored(merges: list[tuple[str, str]], tokens: set[str]) -> bool:
+    """Whether scores say the same as the list: it has every way to cut a token into two tokens, those of one token side by side.
+
+    So a converter writes SentencePiece's scores down as merges. Learned merges have one way for a token, mostly.
+    """
+    texts = [left + right for left, right in merges]
+    beginnings = sum(1 for i, t in enumerate(texts) if i == 0 or texts[i - 1] != t)
+    made = {*texts}
+    ways = sum(t[:i] in tokens and t[i:] in tokens for t in made for i in range(1, len(t)))
+    return beginnings == len(made) and ways == len({*merges})
+
+
 def _sentencepiece(c: Config, found: dict[str, Any], tokens: list[str], types: list[int], merges: list[tuple[str, str]]) -> None:
     """A vocabulary that was SentencePiece's: scores from the order of the merges, bytes by their names, spaces as U+2581."""
     c.put(_P + "model", "str", "llama")
@@ -214,27 +231,15 @@ def _sentencepiece(c: Config, found: dict[str, Any], tokens: list[str], types: l
     for i, (left, right) in enumerate(merges):
         rank.setdefault(left + right, i)
     c.put(_P + "scores", "[f32]", np.array([-float(rank.get(t, len(merges))) for t in tokens], np.float32))
+    if not _is_scored(merges, {t for t, y in zip(tokens, types, strict=True) if y in (NORMAL, USER_DEFINED)}):
+        c.put(OWN + "merges", "[str]", [f"{left} {right}" for left, right in merges if " " not in left + right])  # no text has spaces then
     for i, t in enumerate(tokens):
         if types[i] == NORMAL and _BYTE.fullmatch(t):
             types[i] = BYTE
     unknown = found["model"].get("unk_token")
     if isinstance(unknown, str) and unknown in tokens:
         types[tokens.index(unknown)] = UNKNOWN
-    c.put(_P + "add_space_prefix", "bool", _space_prefix(found))
-
-
-def _space_prefix(found: dict[str, Any]) -> bool:
-    """Whether a space is put before the text. Spaces must become U+2581, by the normalizer or by Metaspace, and words not be cut."""
-    normalizer, pre = found.get("normalizer"), found.get("pre_tokenizer")
-    steps = (normalizer.get("normalizers") or [normalizer]) if isinstance(normalizer, dict) else []
-    replaced = {"type": "Replace", "pattern": {"String": " "}, "content": _SPACE}
-    prepended = {"type": "Prepend", "prepend": _SPACE}
-    # Gemma's split: spaces are gone when it looks for them.
-    no_split = {"type": "Split", "pattern": {"String": " "}, "behavior": "MergedWithPrevious", "invert": False}
-    if replaced in steps and all(s in (replaced, prepended) for s in steps) and pre in (None, no_split):
-        return prepended in steps
-    if not steps and isinstance(pre, dict) and pre.get("type") == "Metaspace" and pre.get("replacement") == _SPACE:
-        scheme = pre.get("prepend_scheme", "always" if pre.get("add_prefix_space", True) else "never")
-        if pre.get("split") is False and scheme in ("always", "first", "never"):
-            return bool(scheme != "never")
-    raise InputError("S13", f"a normalizer and pre-tokenizer that are not SentencePiece's: {str(steps)[:60]}, {str(pre)[:60]}", TOKENIZER)
+    spaces = metaspace.read(found)
+    if spaces.charsmap or spaces.merge:
+        raise InputError("S13", "byte-pair merging after a normalizer that changes text is not supported", TOKENIZER)
+    metaspace.fill(c, spaces)
