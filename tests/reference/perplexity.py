@@ -10,8 +10,9 @@ Python's language reference. Method of llama.cpp's tool: windows of 512 tokens, 
 
 Of each file: both perplexities over all windows and their ratio; over the first --exact windows each one's perplexity against that of
 float64, and its mean KL divergence from it, among the tokens whose probability llama-perplexity writes down (not e^-16 below the largest).
-After +- stands the standard error of the mean difference of the log-likelihoods, position by position. Two controls: --again asks llama.cpp
-once more with other options and compares it with itself; --int8 rounds in float64 what matrices multiply, in blocks, and nothing else.
+After +- stands the standard error of the mean difference of the log-likelihoods, position by position. Last the mean of the ratios.
+Two controls: --again asks llama.cpp once more with other options and compares it with itself; --int8 rounds in float64 what matrices
+multiply, in blocks, and nothing else.
 """
 
 from __future__ import annotations
@@ -180,6 +181,16 @@ def measure(asked: argparse.Namespace, format: str, text: Path, work: Path) -> d
     return scores
 
 
+def together(formats: list[dict[str, Scores]]) -> str:
+    """infc over llama.cpp, the mean of formats, in percent. They round independently: its error is smaller than each one's."""
+    pairs = [(scores["infc"], scores["llama.cpp"]) for scores in formats]
+    n = len(pairs[0][0].likelihood)
+    whole = np.all([np.concatenate(s.whole) for pair in pairs for s in pair], axis=0)
+    d = np.mean([np.concatenate(b.likelihood) - np.concatenate(a.likelihood) for a, b in pairs], axis=0)[whole]
+    ratio = np.mean([np.log(a.perplexity(n) / b.perplexity(n)) for a, b in pairs])
+    return f"{100 * np.expm1(ratio):+.3f} +- {100 * d.std(ddof=1) / len(d) ** 0.5:.3f}"
+
+
 def heads(*, exact: bool, again: bool, blocks: list[int]) -> list[str]:
     """Of the table's columns."""
     names = ["format", "infc", "llama.cpp", "infc over llama.cpp, %"] + ["llama.cpp again over itself, %"] * again
@@ -236,9 +247,12 @@ def main(arguments: list[str]) -> int:
         names = heads(exact=bool(asked.exact), again=bool(asked.again), blocks=asked.int8)
         print("| " + " | ".join(names) + " |")
         print("|---" * len(names) + "|", flush=True)
+        measured = []
         for format in asked.formats.split(","):
-            print(row(format, measure(asked, format, text, work)), flush=True)
+            measured.append(measure(asked, format, text, work))
+            print(row(format, measured[-1]), flush=True)
             (asked.work / f"{format}.gguf").unlink(missing_ok=True)
+        print(f"\ninfc over llama.cpp, mean of these formats: {together(measured)} %")
     return 0
 
 

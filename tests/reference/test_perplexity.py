@@ -72,6 +72,23 @@ def test_a_row_has_a_cell_for_every_head() -> None:
     assert len(p.row("Q4_0", every).split(" | ")) == len(p.heads(exact=True, again=True, blocks=[32, 256]))
 
 
+def test_formats_together() -> None:
+    """Differences that formats do not share cancel position by position, and so does their error; a token cut off in one counts in none."""
+    x = np.array([-1.0, -2.0, -3.0, -4.0])
+    errors = np.array([0.02, -0.02, 0.02, 9.0])
+    whole = [True, True, True, False]
+    formats = [
+        {"infc": scores(list(x), [True] * 4, after=[a]), "llama.cpp": scores(list(x + sign * errors), cut, after=[10.0])}
+        for a, sign, cut in ((10.1, 1, whole), (9.9, -1, [True] * 4))
+    ]
+    value, error = (float(v) for v in p.together(formats).split(" +- "))
+    assert value == pytest.approx(100 * ((1.01 * 0.99) ** 0.5 - 1), abs=1e-3)
+    assert error == 0
+    one = p.together(formats[:1])
+    assert one == formats[0]["infc"].over(formats[0]["llama.cpp"], 1)
+    assert float(one.split(" +- ")[1]) > 1
+
+
 def test_int8_in_blocks() -> None:
     """What are multiples of max / 127 stays; else the error is at most half a step of the block, and zeros stay zeros."""
     rng = np.random.default_rng(2)
