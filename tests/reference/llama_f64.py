@@ -46,19 +46,19 @@ class LlamaF64:
         for i in range(c.n_layers):
             blk = f"blk.{i}."
             n = self._norm(x, blk + "attn_norm.weight")
-            q = (n @ w[blk + "attn_q.weight"].T).reshape(-1, c.n_heads, c.head_dim)
-            k = (n @ w[blk + "attn_k.weight"].T).reshape(-1, c.n_kv_heads, c.head_dim)
-            v = (n @ w[blk + "attn_v.weight"].T).reshape(-1, c.n_kv_heads, c.head_dim)
+            q = self._times(n, blk + "attn_q.weight").reshape(-1, c.n_heads, c.head_dim)
+            k = self._times(n, blk + "attn_k.weight").reshape(-1, c.n_kv_heads, c.head_dim)
+            v = self._times(n, blk + "attn_v.weight").reshape(-1, c.n_kv_heads, c.head_dim)
             self._k[i] = np.concatenate([self._k[i], _rotate(k, cos, sin)])
             self._v[i] = np.concatenate([self._v[i], v])
             a = self._attention(_rotate(q, cos, sin), self._k[i], self._v[i])
-            x = x + a @ w[blk + "attn_output.weight"].T
+            x = x + self._times(a, blk + "attn_output.weight")
             n = self._norm(x, blk + "ffn_norm.weight")
-            gate, up = n @ w[blk + "ffn_gate.weight"].T, n @ w[blk + "ffn_up.weight"].T
+            gate, up = self._times(n, blk + "ffn_gate.weight"), self._times(n, blk + "ffn_up.weight")
             x = x + (gate / (1 + np.exp(-gate)) * up) @ w[blk + "ffn_down.weight"].T
         self.n_past += len(x)
         head = "token_embd.weight" if c.tied_embeddings else "output.weight"
-        return self._norm(x, "output_norm.weight") @ w[head].T
+        return self._times(self._norm(x, "output_norm.weight"), head)
 
     def greedy(self, prompt: list[int], n: int) -> tuple[list[int], list[float]]:
         """n tokens by argmax (the lowest id wins a tie), and for each the gap between the two largest logits."""
@@ -72,6 +72,10 @@ class LlamaF64:
             if i + 1 < n:
                 row = self.step(tokens[-1:])[-1]
         return tokens, gaps
+
+    def _times(self, x: F64, weight: str) -> F64:
+        """x (T, k) by a matrix (n, k). A subclass may round x here, to measure what that costs."""
+        return x @ self.w[weight].T
 
     def _norm(self, x: F64, weight: str) -> F64:
         return x / np.sqrt((x * x).mean(axis=-1, keepdims=True) + self.config.norm_eps) * self.w[weight]
