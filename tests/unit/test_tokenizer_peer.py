@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import random
+import re
 from datetime import date
+from pathlib import Path
 from typing import Any
 
+import gguf
 import pytest
 
 from infc.dates import fill
@@ -14,7 +17,7 @@ from infc.tokenizer.chat import STRIP_NEWLINES
 from infc.tokenizer.chat_render import Conversation, render_all
 from tests.unit.peer_llama import PeerTokenizer
 from tests.unit.peer_vocabularies import peer_folder, vectors
-from tests.unit.tokenizer_support import SPECIAL, CTokenizer, P, adversarial, build, read_kv
+from tests.unit.tokenizer_support import SPECIAL, CTokenizer, P, adversarial, build, read_kv, synthetic_kv
 
 _BPE = "command-r deepseek-coder deepseek-llm falcon gpt-2 llama-bpe qwen2 qwen35 refact starcoder".split()
 _SPM = "llama-spm phi-3 gemma-4".split()
@@ -56,6 +59,43 @@ def test_random_strings(name: str, built: Any) -> None:
         text = source() if i % 2 else "".join(rnd.choice(ordinary) for _ in range(rnd.randint(1, 8)))
         for special in (False, True):
             assert c.encode(text.encode(), SPECIAL * special) == peer.encode(text.encode(), special=special), repr(text)
+
+
+def _write(path: Path, kv: dict[str, Any]) -> Path:
+    """A byte-level vocabulary as a file without weights, for llama.cpp."""
+    w = gguf.GGUFWriter(path, "llama")
+    for add, value in ((w.add_context_length, 512), (w.add_embedding_length, 64), (w.add_block_count, 1), (w.add_head_count, 4)):
+        add(value)
+    w.add_feed_forward_length(64)
+    w.add_layer_norm_rms_eps(1e-5)
+    w.add_tokenizer_model("gpt2")
+    w.add_tokenizer_pre(kv[P + "pre"])
+    w.add_token_list(kv[P + "tokens"])
+    w.add_token_merges(kv[P + "merges"])
+    w.add_token_types(kv[P + "token_type"])
+    w.add_bos_token_id(1)
+    w.add_eos_token_id(2)
+    w.write_header_to_file()
+    w.write_kv_data_to_file()
+    w.close()
+    return path
+
+
+@pytest.mark.parametrize("pre", ["superbpe", "tiny_aya"])
+def test_groups_of_three(pre: str, built: Any, tmp_path: Path) -> None:
+    """Against llama.cpp itself. It groups digits that a letter follows, where tiny_aya's own expression leaves them, and for superbpe
+    counts ASCII's digits alone; HF's answers hold there (test_pretok.py)."""
+    kv = synthetic_kv(pre, 200)
+    c, peer = CTokenizer(built, compile_tokenizer(kv, len(kv[P + "tokens"]))), PeerTokenizer(_write(tmp_path / "v.gguf", kv))
+    rnd = random.Random(pre)
+    source = adversarial(rnd, ["<|im_start|>"])
+    parts = ["1", "23", "456", " ", "  ", "x.", "-", " the", "\n"] + (["a", "_"] if pre == "superbpe" else [])
+    for i in range(3000):
+        text = source() if i % 2 and pre == "superbpe" else "".join(rnd.choice(parts) for _ in range(rnd.randint(1, 14)))
+        if any(ch.isnumeric() and not ch.isascii() for ch in text):
+            continue
+        if pre == "superbpe" or not re.search(r"\d[^\W\d]", text):
+            assert c.encode(text.encode(), SPECIAL) == peer.encode(text.encode(), special=True), repr(text)
 
 
 # Templates that need tools to be rendered at all.
