@@ -114,7 +114,7 @@ def compare(c: CTokenizer, hf: Tokenizer, kv: dict[str, Any], n: int) -> None:
     texts = [source() if i % 3 else "".join(rnd.choice(few) for _ in range(rnd.randint(1, 30))) for i in range(n)]
     digits = ["1", "23", "456", "½", "a", " ", "\u0663", "_", "."]
     texts += ["".join(rnd.choice(digits) for _ in range(rnd.randint(1, 12))) for _ in range(n // 4)]
-    texts += ["7" * k + end for k in (998, 999, 1000, 40_000) for end in ("", "a", " b")]
+    texts += ["7" * k + end for k in (998, 999, 1000, 8_000) for end in ("", "a", " b")]
     for text, expected in zip(texts, hf.encode_batch_fast(texts, add_special_tokens=False), strict=True):
         for isa in host_isas():
             c.use(isa)
