@@ -11,7 +11,7 @@
 enum { INFC_TILE_ROWS = 4, INFC_SMALL_TILE_ROWS = 8, INFC_GEMM_PANELS = 2, INFC_F32_PANELS = 4, INFC_ATTN_QUERIES = 8, INFC_ATTN_SUMS = 16 };
 // How far ahead weights are fetched into L2 (docs/performance.md). Sapphire Rapids, M = 1 / 4: 24 / 24 GB/s at 2 KB, 28 / 28 at 4 KB,
 // 29 / 27 at 8 KB; 18 / 18 without. Zen 4, M = 1, of 31: 28 at 4 KB into L1, 21 at 8 KB into L2, 29 without (infc_wants_prefetch).
-enum { INFC_PREFETCH_BYTES = 8192 };
+enum { INFC_PREFETCH_BYTES = 8192, INFC_PLANES_STREAM = 1 };
 enum { INFC_Q16_QUERIES = 12, INFC_Q16_SUMS = 12 };
 
 typedef __m512 v16f;
