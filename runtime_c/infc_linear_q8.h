@@ -128,8 +128,8 @@ INFC_INLINE void INFC_F(tile)(const uint8_t *w, size_t stride, int unpacked, con
     INFC_UNROLL for (int i = 0; i < NP; i++) {
         INFC_UNROLL for (int m = 0; m < MT; m++) acc[i * MT + m] = b0 ? v16f_load(y + i * ldy + 16 * (m0 + m)) : v16f_zero();
     }
-    // Later tiles find the panel in cache; with five products a byte the loop asks for weights too slowly for the CPU's own prefetcher.
-    // So do the two or three planes of blocks of five or six bits where a block takes many loads.
+    // Later tiles find the panel in cache. The first one's weights the CPU's own prefetcher fetches, where it is the better (`alone`), unless the
+    // loop asks for them too slowly, with five products a byte, or in too many loads: the planes of five or six bits, where vectors are short.
     const int planes = INFC_F(QUANT_BYTES) > 256 && INFC_F(QUANT_BYTES) < 512;
     const int alone = !infc_wants_prefetch() && (INFC_PLANES_STREAM || !planes);
     const int prefetch = !unpacked && m0 == 0 && (!alone || 512 * INFC_F(SUPER) * MT >= 5 * INFC_F(SUPER_BYTES));

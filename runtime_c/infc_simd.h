@@ -74,4 +74,15 @@ INFC_INLINE float infc_f16_to_f32(uint16_t h)
     }
     return infc_bits_to_float(sign | (e + 112) << 23 | m << 13);
 }
+
+#if !defined(INFC_HALF_TERMS)
+// terms: d times the sum of q over each half of eight blocks of a row
+INFC_INLINE void infc_half_terms(const float *d, const int16_t *s, float *terms)
+{
+    for (int b = 0; b < 8; b++) {
+        terms[2 * b] = d[b] * (float)s[2 * b + 1];
+        terms[2 * b + 1] = d[b] * (float)(s[2 * b] - s[2 * b + 1]);
+    }
+}
+#endif
 #endif

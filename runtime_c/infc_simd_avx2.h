@@ -258,14 +258,6 @@ INFC_INLINE v16i vdot_step_s8(v16i a, v64b w, const int8_t *x)
     __asm__("" : "+x"(r.l), "+x"(r.h));  // as in vdot_step
     return r;
 }
-// terms: d times the sum of q over each half of eight blocks of a row
-INFC_INLINE void infc_half_terms(const float *d, const int16_t *s, float *terms)
-{
-    for (int b = 0; b < 8; b++) {
-        terms[2 * b] = d[b] * (float)s[2 * b + 1];
-        terms[2 * b + 1] = d[b] * (float)(s[2 * b] - s[2 * b + 1]);
-    }
-}
 INFC_INLINE void infc_prefetch(const void *p) { _mm_prefetch((const char *)p, _MM_HINT_T0); }
 INFC_INLINE void infc_prefetch_weights(const void *p) { _mm_prefetch((const char *)p, _MM_HINT_T0); }
 #endif

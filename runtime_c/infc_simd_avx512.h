@@ -134,7 +134,7 @@ INFC_INLINE v16i vdot_fold(vdot a) { return a.v; }
 enum { INFC_S8_BIAS = 128 };
 INFC_INLINE v64b v64b_s8(v64b w) { return (v64b){_mm512_xor_si512(w.v, _mm512_set1_epi8((char)0x80))}; }
 INFC_INLINE v16i vdot_step_s8(v16i a, v64b w, const int8_t *x) { return _mm512_dpbusd_epi32(a, w.v, infc_bcast4(x)); }
-// terms: d times the sum of q over each half of eight blocks of a row
+#define INFC_HALF_TERMS  // infc_half_terms of infc_simd.h
 INFC_INLINE void infc_half_terms(const float *d, const int16_t *s, float *terms)
 {
     const __m512i both = _mm512_cvtepi16_epi32(_mm256_loadu_si256((const __m256i *)(const void *)s));  // whole, first, whole, first ..

@@ -333,14 +333,6 @@ INFC_INLINE v16i vdot_step_s8(v16i a, v64b w, const int8_t *x)
 #undef INFC_E
     return v16i_add(a, vdot_fold(pair));
 }
-// terms: d times the sum of q over each half of eight blocks of a row
-INFC_INLINE void infc_half_terms(const float *d, const int16_t *s, float *terms)
-{
-    for (int b = 0; b < 8; b++) {
-        terms[2 * b] = d[b] * (float)s[2 * b + 1];
-        terms[2 * b + 1] = d[b] * (float)(s[2 * b] - s[2 * b + 1]);
-    }
-}
 INFC_INLINE void infc_prefetch(const void *p) { __builtin_prefetch(p); }
 INFC_INLINE void infc_prefetch_weights(const void *p) { __builtin_prefetch(p); }
 #endif

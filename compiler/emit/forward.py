@@ -18,7 +18,7 @@ from infc.plan.cost import epilogue_phases
 from infc.plan.experts import GROUP_BYTES
 from infc.plan.layout import panel_bytes
 from infc.plan.memory import align
-from infc.plan.plan import LinearPlan, Phase, Plan, TargetPlan, kept_from, padded
+from infc.plan.plan import LinearPlan, Phase, Plan, TargetPlan, padded, wanted_phases
 
 _TITLES = {
     "gate_up": "h = {act}(Wg x) * (Wu x)",
@@ -64,8 +64,7 @@ class ForwardContext:
         self.tp = target_plan
         self.config = plan.config
         self.private = dict(plan.private.offsets)
-        last = next(k for k in target_plan.kinds if k.index == plan.runs[-1].kind)
-        self.narrows = last.phases[kept_from(last.phases)]  # where rows that nobody wants are left out
+        self.narrows = wanted_phases(plan, target_plan)[0]  # where rows that nobody wants are left out
 
     def _argument(self, phase: Phase) -> str:
         return ", ".join(("&p->" if self.plan.buffer(s).dtype != "f32" else "p->") + s for s in self._sources(phase))

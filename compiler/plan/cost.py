@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from infc.formats import ROWS, format_of
 from infc.kernels.spec import KernelSpec
-from infc.plan.plan import LinearPlan, Phase, Plan, TargetPlan, kept_from
+from infc.plan.plan import LinearPlan, Phase, Plan, TargetPlan, wanted_phases
 
 
 @dataclass(frozen=True)
@@ -100,8 +100,7 @@ def phase_costs(plan: Plan, tp: TargetPlan) -> tuple[PhaseCost, ...]:
     """All phases in the order of their probes: the embedding, every layer kind's, the head's."""
     calls = {kind.index: sum(r.count for r in plan.runs if r.kind == kind.index) for kind in tp.kinds}
     embed = next(p for p in tp.prologue if p.kind == "embed")
-    last = next(k for k in tp.kinds if k.index == plan.runs[-1].kind)
-    wanted = {id(p) for p in (*last.phases[kept_from(last.phases) :], *epilogue_phases(tp))}
+    wanted = {id(p) for p in (*wanted_phases(plan, tp), *epilogue_phases(tp))}
     costs: list[PhaseCost] = []
     for phases, n in (((embed,), 1), *((k.phases, calls[k.index]) for k in tp.kinds), (epilogue_phases(tp), 1)):
         read: set[int] = set()

@@ -158,18 +158,6 @@ class LayerKind:
     phases: tuple[Phase, ...]
 
 
-def kept_from(phases: tuple[Phase, ...]) -> int:
-    """The first of a layer's phases that takes no more than the rows somebody wants, if no layer follows: attention. By then their keys
-    and values are written, and of what is behind it only the residual stream, x, is read after it."""
-    first = next(i for i, p in enumerate(phases) if p.kind == "attention")
-    made = {"x", phases[first].target}
-    for p in phases[first + 1 :]:
-        read = {p.source, *(lin.source for lin in p.linears), *((p.row_scale,) if p.row_scale else ())}
-        assert read <= made, f"{p.name} reads {read - made}, which the forward pass does not gather"
-        made |= {p.target, *((p.experts.share,) if p.experts is not None and p.experts.share else ())}
-    return first
-
-
 @dataclass(frozen=True)
 class LayerRun:
     """``count`` consecutive layers of one kind, from ``first``."""
@@ -235,3 +223,16 @@ class Plan:
     def buffer(self, name: str) -> Buffer:
         """The buffer called ``name``."""
         return next(b for b in self.buffers if b.name == name)
+
+
+def wanted_phases(plan: Plan, tp: TargetPlan) -> tuple[Phase, ...]:
+    """The last layer's phases from its attention on: they take no more than the rows that somebody wants. Before them keys and values are
+    written, and of what they leave only the residual stream, x, is read after them."""
+    phases = next(k for k in tp.kinds if k.index == plan.runs[-1].kind).phases
+    first = next(i for i, p in enumerate(phases) if p.kind == "attention")
+    made = {"x", phases[first].target}
+    for p in phases[first + 1 :]:
+        read = {p.source, *(lin.source for lin in p.linears), *((p.row_scale,) if p.row_scale else ())}
+        assert read <= made, f"{p.name} reads {read - made}, which the forward pass does not gather"
+        made |= {p.target, *((p.experts.share,) if p.experts is not None and p.experts.share else ())}
+    return phases[first:]
