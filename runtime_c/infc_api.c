@@ -140,7 +140,9 @@ static int open_model(infc_model *m, const infc_options *options) {
     if (!rc) rc = infc_text_open(m);
     if (!rc) rc = open_memory(m);
     if (!rc) rc = infc_team_open(m->n_threads, (options->flags & INFC_OPEN_PIN) != 0, &m->team);
-    if (!rc && !(options->flags & INFC_OPEN_NO_POPULATE)) infc_team_run(m->team, populate, m);
+    if (rc || options->flags & INFC_OPEN_NO_POPULATE) return rc;
+    infc_team_run(m->team, populate, m);
+    infc_huge_open(&m->huge, &m->blob);
     return rc;
 }
 
@@ -154,6 +156,7 @@ int infc_open(const infc_options *options, infc_model **out) {
     if (!m) return infc_fail(INFC_ENOMEM, "no memory for a model");
     m->program = &infc_the_program;
     m->blob.fd = -1;
+    m->huge.pagemap = -1;
     pthread_mutex_init(&m->lock, NULL);
     rc = open_model(m, &checked);
     if (rc) infc_close(m);
@@ -170,6 +173,7 @@ void infc_close(infc_model *m) {
     infc_region_close(&m->fork_mark);
     infc_region_close(&m->arena);
     infc_kv_close(&m->kv);
+    infc_huge_close(&m->huge);
     infc_blob_close(&m->blob);
     free(m->rows);
     pthread_mutex_destroy(&m->lock);
@@ -294,7 +298,10 @@ int infc_step(infc_model *m, const infc_row *rows, int32_t n_rows, float *logits
         infc_kv_cancel(&m->kv);
         return unlock(m, rc);
     }
+    if (!m->fork_mark.data[0]) infc_huge_close(&m->huge);  // in a child of fork() it would ask about the parent's pages
+    infc_huge_step_begin(&m->huge);
     for (int32_t left = n_rows; left > 0; left -= m->ubatch, rows += m->ubatch) run_chunk(m, rows, left < m->ubatch ? left : m->ubatch, &logits, &hidden);
+    infc_huge_step_end(&m->huge);
     infc_kv_commit(&m->kv);
     return unlock(m, INFC_OK);
 }

@@ -7,6 +7,7 @@
 #include "infc.h"
 #include "infc_blob.h"
 #include "infc_chat.h"
+#include "infc_huge.h"
 #include "infc_kv.h"
 #include "infc_memory.h"
 #include "infc_program.h"
@@ -18,6 +19,7 @@ struct infc_model {
     const infc_backend *backend;
     uint32_t cpu_features;        // INFC_CPU_* bits of this host, whatever the backend uses
     infc_blob blob;
+    infc_huge huge;               // of the blob's weights
     infc_team *team;
     infc_kv kv;
     infc_region arena;

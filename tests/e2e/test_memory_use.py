@@ -13,6 +13,7 @@ import pytest
 from infc.binding.artifact import Artifact
 from infc.cli.describe import describe_plan
 from infc.toolchain import host
+from tests.runtime.page_cache import huge_when_mapped, write_small
 
 N_PROMPT, N_DECODE = 512, 128
 # The kernel hands a parent's peak to its children, so a small interpreter in between starts the program.
@@ -84,3 +85,17 @@ def test_two_processes_share_the_weights(smollm2_artifact: Artifact) -> None:
         for p in two:
             p.kill()
             p.wait()
+
+
+def test_a_copied_program_says_the_same_while_its_weights_become_huge_pages(smollm2_artifact: Artifact, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    write_small(copy, smollm2_artifact.program.read_bytes())
+    copy.chmod(0o755)
+    command = ["-p", "The old man", "-n", "300", "--ignore-eos", "-t", "2", "--temp", "0", "--print-ids"]
+    programs = (smollm2_artifact.program, copy)
+    expected, answer = (subprocess.run([program, *command], capture_output=True, check=True).stdout for program in programs)
+    assert answer == expected != b""
+    kept = huge_when_mapped(copy, drop=False)
+    if not huge_when_mapped(copy, drop=True):
+        pytest.skip("this file system reads no file into huge pages")
+    assert kept >= 4 << 20  # of 94; how far it comes depends on the disk

@@ -21,6 +21,7 @@ SOURCES = [
         "api",
         "kv",
         "blob",
+        "huge",
         "sha256",
         "memory",
         "threads",
