@@ -33,6 +33,8 @@
 // Not 0: this CPU reads a stream of weights faster by itself than with prefetch instructions. infc_cpu.c; set before a model's first step.
 extern _Atomic int infc_streams_alone;
 INFC_INLINE int infc_wants_prefetch(void) { return !atomic_load_explicit(&infc_streams_alone, memory_order_relaxed); }
+// The same CPUs drop a prefetch that finds their requests all under way: what must come is to be asked for again.
+INFC_INLINE int infc_drops_prefetches(void) { return !infc_wants_prefetch(); }
 
 #if defined(INFC_ISA_AMX)
 #include "infc_simd_avx512.h"

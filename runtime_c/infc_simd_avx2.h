@@ -260,4 +260,5 @@ INFC_INLINE v16i vdot_step_s8(v16i a, v64b w, const int8_t *x)
 }
 INFC_INLINE void infc_prefetch(const void *p) { _mm_prefetch((const char *)p, _MM_HINT_T0); }
 INFC_INLINE void infc_prefetch_weights(const void *p) { _mm_prefetch((const char *)p, _MM_HINT_T0); }
+INFC_INLINE void infc_prefetch_kv(const void *p) { _mm_prefetch((const char *)p, _MM_HINT_T1); }
 #endif

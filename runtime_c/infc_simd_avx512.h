@@ -146,4 +146,5 @@ INFC_INLINE void infc_half_terms(const float *d, const int16_t *s, float *terms)
 }
 INFC_INLINE void infc_prefetch(const void *p) { __builtin_prefetch(p); }
 INFC_INLINE void infc_prefetch_weights(const void *p) { __builtin_prefetch(p, 0, 2); }
+INFC_INLINE void infc_prefetch_kv(const void *p) { __builtin_prefetch(p, 0, 2); }
 #endif

@@ -335,4 +335,5 @@ INFC_INLINE v16i vdot_step_s8(v16i a, v64b w, const int8_t *x)
 }
 INFC_INLINE void infc_prefetch(const void *p) { __builtin_prefetch(p); }
 INFC_INLINE void infc_prefetch_weights(const void *p) { __builtin_prefetch(p); }
+INFC_INLINE void infc_prefetch_kv(const void *p) { __builtin_prefetch(p, 0, 2); }
 #endif

@@ -23,6 +23,25 @@ INFC_INLINE int q16_vectors(int n)
     return most >= 4 ? 4 : most >= 2 ? 2 : 1;
 }
 
+// What to prefetch while a page is at work: the page `ahead` bytes behind it, and, where `again`, every line of it four times. A line takes
+// longer from memory than its products, so the requests come faster than they are served, and Zen 4 drops those that find no place. From
+// memory one row reads 19 GB/s with one prefetch a line, 27 with four, of 30 that the loads of a plain loop reach (docs/performance.md).
+typedef struct q16_fetch {
+    ptrdiff_t ahead;
+    int again;
+} q16_fetch;
+
+// At a line of keys or values. half: to the line that comes half a page later in the order of use
+INFC_INLINE void q16_fetch_line(const uint8_t *line, q16_fetch fetch, ptrdiff_t half)
+{
+    enum { LATER = 1024 };
+    infc_prefetch_kv(line + fetch.ahead);
+    if (!fetch.again) return;
+    infc_prefetch_kv(line + fetch.ahead + LATER);
+    infc_prefetch_kv(line + half);
+    infc_prefetch_kv(line + half + LATER);
+}
+
 // u of scores S
 INFC_INLINE v16f q16_exponent(v16i s, v16f scale, v16f e, infc_limit limit)
 {
@@ -32,10 +51,11 @@ INFC_INLINE v16f q16_exponent(v16i s, v16f scale, v16f e, infc_limit limit)
 }
 
 // u: (n, 64): the exponents of n queries at nv x 16 positions. q: (n, head_dim), k: (nv, head_dim / 2, 16, 2), dk: (3, 64) at the first
-// of the positions. Prefetches what lies `ahead` bytes after the keys.
-INFC_INLINE void q16_scores_tile(const int16_t *q, const float *dq, int n, const uint8_t *k, ptrdiff_t ahead, int nv, int head_dim,
+// of the positions.
+INFC_INLINE void q16_scores_tile(const int16_t *q, const float *dq, int n, const uint8_t *k, q16_fetch fetch, int nv, int head_dim,
                                  const float *dk, infc_limit limit, float *u)
 {
+    const ptrdiff_t values = (ptrdiff_t)q16_values_offset(head_dim);
     v16i sum[INFC_Q16_SUMS > 4 ? INFC_Q16_SUMS : 4];
     INFC_UNROLL for (int i = 0; i < n * nv; i++) sum[i] = v16i_set1(0);
     for (int first = 0; first < head_dim / 2; first += Q16_STEPS) {
@@ -43,7 +63,7 @@ INFC_INLINE void q16_scores_tile(const int16_t *q, const float *dq, int n, const
             INFC_UNROLL for (int j = 0; j < nv; j++) {
                 const uint8_t *line = k + 64 * ((size_t)j * (head_dim / 2) + d);
                 const v16i x = v16i_load(line);
-                infc_prefetch_weights(line + ahead);
+                q16_fetch_line(line, fetch, values);
                 INFC_UNROLL for (int i = 0; i < n; i++) {
                     int32_t pair;
                     memcpy(&pair, q + (size_t)i * head_dim + 2 * d, 4);
@@ -59,22 +79,23 @@ INFC_INLINE void q16_scores_tile(const int16_t *q, const float *dq, int n, const
     }
 }
 
-INFC_INLINE void q16_scores(const int16_t *q, const float *dq, int n, const uint8_t *part, ptrdiff_t ahead, int vectors, int head_dim,
+INFC_INLINE void q16_scores(const int16_t *q, const float *dq, int n, const uint8_t *part, q16_fetch fetch, int vectors, int head_dim,
                             infc_limit limit, float *u)
 {
     const int nv = q16_vectors(n);
     const size_t step = (size_t)head_dim * 32;
     const float *dk = (const float *)(const void *)(part + q16_scales_offset(head_dim));
     int j = 0;
-    for (; nv >= 4 && j + 4 <= vectors; j += 4) q16_scores_tile(q, dq, n, part + j * step, ahead, 4, head_dim, dk + 16 * j, limit, u + 16 * j);
-    for (; nv >= 2 && j + 2 <= vectors; j += 2) q16_scores_tile(q, dq, n, part + j * step, ahead, 2, head_dim, dk + 16 * j, limit, u + 16 * j);
-    for (; j < vectors; j++) q16_scores_tile(q, dq, n, part + j * step, ahead, 1, head_dim, dk + 16 * j, limit, u + 16 * j);
+    for (; nv >= 4 && j + 4 <= vectors; j += 4) q16_scores_tile(q, dq, n, part + j * step, fetch, 4, head_dim, dk + 16 * j, limit, u + 16 * j);
+    for (; nv >= 2 && j + 2 <= vectors; j += 2) q16_scores_tile(q, dq, n, part + j * step, fetch, 2, head_dim, dk + 16 * j, limit, u + 16 * j);
+    for (; j < vectors; j++) q16_scores_tile(q, dq, n, part + j * step, fetch, 1, head_dim, dk + 16 * j, limit, u + 16 * j);
 }
 
 // o: (n, head_dim), nv x 16 dimensions of it: fma((float)T, f[i], o c[i]). p: (n, 32) pairs of P, v: (halves, 16, head_dim, 2)
-INFC_INLINE void q16_values_tile(const int32_t *p, const float *c, const float *f, int n, const uint8_t *v, ptrdiff_t ahead, int nv,
+INFC_INLINE void q16_values_tile(const int32_t *p, const float *c, const float *f, int n, const uint8_t *v, q16_fetch fetch, int nv,
                                  int halves, int head_dim, float *o)
 {
+    const ptrdiff_t values = (ptrdiff_t)q16_values_offset(head_dim);
     v16i sum[INFC_Q16_SUMS > 4 ? INFC_Q16_SUMS : 4];
     INFC_UNROLL for (int i = 0; i < n * nv; i++) sum[i] = v16i_set1(0);
     for (int first = 0; first < 16 * halves; first += Q16_STEPS) {
@@ -82,7 +103,7 @@ INFC_INLINE void q16_values_tile(const int32_t *p, const float *c, const float *
             INFC_UNROLL for (int d = 0; d < nv; d++) {
                 const uint8_t *line = v + 4 * ((size_t)g * head_dim + 16 * d);
                 const v16i x = v16i_load(line);
-                infc_prefetch_weights(line + ahead);
+                q16_fetch_line(line, fetch, fetch.ahead - values);
                 INFC_UNROLL for (int i = 0; i < n; i++) sum[i * nv + d] = v16i_dot2(sum[i * nv + d], x, v16i_set1(p[i * 32 + g]));
             }
         }
@@ -95,15 +116,15 @@ INFC_INLINE void q16_values_tile(const int32_t *p, const float *c, const float *
     }
 }
 
-INFC_INLINE void q16_values(const int32_t *p, const float *c, const float *f, int n, const uint8_t *part, ptrdiff_t ahead, int halves,
+INFC_INLINE void q16_values(const int32_t *p, const float *c, const float *f, int n, const uint8_t *part, q16_fetch fetch, int halves,
                             int head_dim, float *o)
 {
     const int nv = q16_vectors(n);
     const uint8_t *v = part + q16_values_offset(head_dim);
     int d = 0;
-    for (; nv >= 4 && d + 64 <= head_dim; d += 64) q16_values_tile(p, c, f, n, v + 4 * d, ahead, 4, halves, head_dim, o + d);
-    for (; nv >= 2 && d + 32 <= head_dim; d += 32) q16_values_tile(p, c, f, n, v + 4 * d, ahead, 2, halves, head_dim, o + d);
-    for (; d < head_dim; d += 16) q16_values_tile(p, c, f, n, v + 4 * d, ahead, 1, halves, head_dim, o + d);
+    for (; nv >= 4 && d + 64 <= head_dim; d += 64) q16_values_tile(p, c, f, n, v + 4 * d, fetch, 4, halves, head_dim, o + d);
+    for (; nv >= 2 && d + 32 <= head_dim; d += 32) q16_values_tile(p, c, f, n, v + 4 * d, fetch, 2, halves, head_dim, o + d);
+    for (; d < head_dim; d += 16) q16_values_tile(p, c, f, n, v + 4 * d, fetch, 1, halves, head_dim, o + d);
 }
 
 // z + x 2^-e in the lanes of positions from..valid - 1; what those past them hold nobody wrote
@@ -130,14 +151,15 @@ INFC_INLINE void q16_rescale(const float *pm, int n, float *m, float *c, float *
 
 // One page for n queries, each of which sees at least one of its positions. Where masked, a query sees positions from..valid - 1,
 // valid: (n), ascending; else all 64. q, o: (n, head_dim); dq, m: (n); l: (n, 16)
-INFC_INLINE void q16_page(const int16_t *q, const float *dq, int n, const uint8_t *part, ptrdiff_t ahead, int masked, int from,
+INFC_INLINE void q16_page(const int16_t *q, const float *dq, int n, const uint8_t *part, q16_fetch fetch, int masked, int from,
                           const int *valid, int head_dim, infc_limit limit, float *m, float *l, float *o)
 {
     float u[INFC_Q16_QUERIES * Q16_PAGE] __attribute__((aligned(64))), pm[16], c[16], f[16];
     int32_t p[INFC_Q16_QUERIES * 32] __attribute__((aligned(64)));
     const int halves = masked ? (valid[n - 1] + 31) / 32 : 2, vectors = 2 * halves;
     const float *inverse = (const float *)(const void *)(part + q16_scales_offset(head_dim)) + 2 * Q16_PAGE;
-    q16_scores(q, dq, n, part, ahead, vectors, head_dim, limit, u);
+    for (size_t line = q16_scales_offset(head_dim); line < q16_part_bytes(head_dim); line += 64) infc_prefetch_kv(part + fetch.ahead + line);
+    q16_scores(q, dq, n, part, fetch, vectors, head_dim, limit, u);
     for (int i = 0; i < n; i++) {
         float *ui = u + i * Q16_PAGE;
         v16f most = v16f_set1(-INFINITY);
@@ -167,7 +189,7 @@ INFC_INLINE void q16_page(const int16_t *q, const float *dq, int n, const uint8_
         float *li = l + 16 * i;
         v16f_store(li, v16f_fma(z, v16f_set1(f[i]), v16f_mul(v16f_load(li), v16f_set1(c[i]))));
     }
-    q16_values(p, c, f, n, part, ahead, halves, head_dim, o);
+    q16_values(p, c, f, n, part, fetch, halves, head_dim, o);
 }
 
 // out: (head_dim) = o / fold(l). A NaN's bits would depend on the path it took
@@ -212,11 +234,11 @@ INFC_INLINE void q16_block(const float *q, size_t ldq, const uint8_t *kv, const 
             next = kv + (size_t)pages[first / Q16_PAGE + 1] * page_stride + part_offset;
         else if (rows == 1)  // a prompt's rows come again to the same pages; one row goes on to the next kv head, which lies behind this one
             next = kv + (size_t)pages[begin / Q16_PAGE] * page_stride + part_offset + q16_part_bytes(head_dim);
-        const ptrdiff_t ahead = next - part;
+        const q16_fetch fetch = {next - part, rows == 1 && infc_drops_prefetches()};
         if (first + Q16_PAGE <= n_pos && begin_last <= first) {
             int i = 0;
-            for (; i + Q <= n; i += Q) q16_page(x + i * head_dim, dq + i, Q, part, ahead, 0, 0, NULL, head_dim, limit, m + i, l + 16 * i, o + i * head_dim);
-            if (n % Q) q16_page(x + i * head_dim, dq + i, n % Q, part, ahead, 0, 0, NULL, head_dim, limit, m + i, l + 16 * i, o + i * head_dim);
+            for (; i + Q <= n; i += Q) q16_page(x + i * head_dim, dq + i, Q, part, fetch, 0, 0, NULL, head_dim, limit, m + i, l + 16 * i, o + i * head_dim);
+            if (n % Q) q16_page(x + i * head_dim, dq + i, n % Q, part, fetch, 0, 0, NULL, head_dim, limit, m + i, l + 16 * i, o + i * head_dim);
             continue;
         }
         for (int r = 0; r < rows; r++) {  // each row sees another part of the page
@@ -225,8 +247,8 @@ INFC_INLINE void q16_block(const float *q, size_t ldq, const uint8_t *kv, const 
             if (seen <= 0 || from >= Q16_PAGE) continue;
             for (int k = 0; k < Q; k++) valid[k] = seen < Q16_PAGE ? seen : Q16_PAGE;
             for (; i + Q <= end; i += Q)
-                q16_page(x + i * head_dim, dq + i, Q, part, ahead, 1, from, valid, head_dim, limit, m + i, l + 16 * i, o + i * head_dim);
-            if (heads % Q) q16_page(x + i * head_dim, dq + i, heads % Q, part, ahead, 1, from, valid, head_dim, limit, m + i, l + 16 * i, o + i * head_dim);
+                q16_page(x + i * head_dim, dq + i, Q, part, fetch, 1, from, valid, head_dim, limit, m + i, l + 16 * i, o + i * head_dim);
+            if (heads % Q) q16_page(x + i * head_dim, dq + i, heads % Q, part, fetch, 1, from, valid, head_dim, limit, m + i, l + 16 * i, o + i * head_dim);
         }
     }
     for (int i = 0; i < n; i++) q16_finish(l + 16 * i, o + i * head_dim, head_dim, out + i / heads * ldo + (size_t)(i % heads) * head_dim);
