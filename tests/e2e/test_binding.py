@@ -14,6 +14,7 @@ import infc
 from infc.binding.artifact import Artifact
 from infc.binding.model import Model
 from infc.errors import HostError, InputError, LimitError
+from tests.e2e.test_tiny_bits import MODELS
 
 PROMPTS = ["the cat sat on", "Once upon a time", "a", "naïve café 世界 🙂 and 12 of 345 things", "once upon a time there was a little girl"]
 
@@ -175,7 +176,7 @@ def test_chat(llm: Model) -> None:
 
 
 def test_a_model_without_template_has_no_chat(tiny_llama: Callable[..., Path], compiled: Callable[..., Artifact]) -> None:
-    artifact = compiled(tiny_llama(chat_template=None, types="Q4_1"), name="mute")
+    artifact = compiled(tiny_llama(chat_template=None, **MODELS["Q4_1"]), name="mute")
     assert any("chat" in note for note in artifact.manifest["notes"])
     with artifact.load(threads=1) as model:
         assert not model.info.has_chat
@@ -240,7 +241,7 @@ def test_close_during_a_stream(tiny_artifact: Artifact) -> None:
 
 
 def test_two_models_in_one_process(tiny_artifact: Artifact, tiny_llama: Callable[..., Path], compiled: Callable[..., Artifact]) -> None:
-    other = compiled(tiny_llama(seed=1, types="Q4_1"), name="other")
+    other = compiled(tiny_llama(seed=1, **MODELS["Q4_1"]), name="other")
     with tiny_artifact.load(threads=1) as a, other.load(threads=1) as b:
         ids = a.tokenize("the cat")
         first = a.logits(ids)

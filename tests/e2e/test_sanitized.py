@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 import infc
 from infc.binding.artifact import Artifact
-from infc.toolchain import host
+from infc.toolchain import host, process
 from infc.toolchain.append import append_blob, read_trailer
+from tests import shared
 from tests.e2e.test_experts import N_CTX as EXPERT_CTX
 from tests.e2e.test_experts import options as expert_options
 from tests.e2e.test_tiny_bits import MODELS, targets
@@ -52,9 +54,8 @@ def pair(
         objects.append(source["path"].replace("/", "_") + ".o")
         flags = [f for f in source["flags"] if f != "-O3"]
         jobs.append(["gcc", *recipe["c_flags"], *flags, *FLAGS, "-c", source["path"], "-o", objects[-1]])
-    for a, b in zip(jobs[::2], [*jobs[1::2], None], strict=False):  # two at a time
-        running = [subprocess.Popen(j, cwd=src) for j in (a, b) if j]
-        assert all(p.wait() == 0 for p in running)
+    with shared.objects(shared.folder(tmp_path_factory, "objects")), ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda job: process.check(job, src, work, f"compiling {job[-3]}"), jobs))
     subprocess.run(["gcc", *FLAGS, *objects, *recipe["link_flags"], "-o", "tiny"], cwd=src, check=True)
     trailer = read_trailer(normal.program)
     assert trailer is not None
