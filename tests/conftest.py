@@ -64,7 +64,13 @@ def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def compiled(cache_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Artifact]:
+def objects_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the run's objects are, for ``shared.objects``."""
+    return shared.folder(tmp_path_factory, "objects")
+
+
+@pytest.fixture(scope="session")
+def compiled(cache_folder: Path, objects_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Artifact]:
     """``compiled(path, **options) -> Artifact``, without profile and link-time optimisation unless asked: with the latter no object of
     another artifact serves, and each link compiles the runtime anew. The same model and options compile once a run."""
     folder = shared.folder(tmp_path_factory, "artifacts")
@@ -74,7 +80,7 @@ def compiled(cache_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Ca
         assert "out" not in options  # it is shared
 
         def build(place: Path) -> None:
-            with shared.objects(shared.folder(tmp_path_factory, "objects")):
+            with shared.objects(objects_folder):
                 infc.compile(path, out=place / "artifact", **options)
 
         key = json.dumps([shared.model_key(path), options], sort_keys=True, default=str)
@@ -85,9 +91,9 @@ def compiled(cache_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Ca
 
 
 @pytest.fixture
-def known_objects(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def known_objects(objects_folder: Path) -> Iterator[None]:
     """``infc.compile`` takes the objects that this run has, as ``compiled`` does: for a test that compiles for another reason than C."""
-    with shared.objects(shared.folder(tmp_path_factory, "objects")):
+    with shared.objects(objects_folder):
         yield
 
 

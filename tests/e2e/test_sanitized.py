@@ -34,6 +34,7 @@ def pair(
     request: pytest.FixtureRequest,
     tmp_path_factory: pytest.TempPathFactory,
     compiled: Callable[..., Artifact],
+    objects_folder: Path,
     tiny_llama: Tiny,
     tiny_moe: Callable[..., Path],
 ) -> tuple[Artifact, Path, str]:
@@ -54,7 +55,7 @@ def pair(
         objects.append(source["path"].replace("/", "_") + ".o")
         flags = [f for f in source["flags"] if f != "-O3"]
         jobs.append(["gcc", *recipe["c_flags"], *flags, *FLAGS, "-c", source["path"], "-o", objects[-1]])
-    with shared.objects(shared.folder(tmp_path_factory, "objects")), ThreadPoolExecutor(2) as pool:
+    with shared.objects(objects_folder), ThreadPoolExecutor(2) as pool:
         list(pool.map(lambda job: process.check(job, src, work, f"compiling {job[-3]}"), jobs))
     subprocess.run(["gcc", *FLAGS, *objects, *recipe["link_flags"], "-o", "tiny"], cwd=src, check=True)
     trailer = read_trailer(normal.program)
