@@ -58,10 +58,11 @@ def _configurations() -> Iterator[tuple[str, int, int]]:
 
 
 def _affordable(isa: str, threads: int, chunk: int) -> tuple[int, ...]:
-    """The scalar build takes a second per 40 tokens: each long prompt runs on it in one configuration, short ones in all. Token by token
-    the longest prompt reads the weights a thousand times: with two threads only."""
+    """The scalar build takes a second per 40 tokens: each long prompt runs on it in one configuration, short ones in all. The longest
+    prompt runs with chunks of 512, of which only it has two, on every number of threads; with smaller ones, of which 300 tokens are many
+    too, on one number each."""
     if isa != "scalar":
-        return LENGTHS if chunk > 1 or threads == 2 else LENGTHS[:4]
+        return LENGTHS if chunk == 512 or (threads, chunk) in ((2, 1), (3, 7), (1, 64)) else LENGTHS[:4]
     if (threads, chunk) == (2, 512):
         return (*LENGTHS[:3], LENGTHS[4])
     return LENGTHS[:4] if (threads, chunk) == (3, 64) else LENGTHS[:3]
