@@ -145,12 +145,13 @@ def test_batch_is_each_alone(llm: Model) -> None:
     assert llm.batch(PROMPTS, 12, temperature=1.2, seed=40) == sampled
 
 
-def test_a_batch_larger_than_the_model_waits(tiny_llama: Callable[..., Path], compiled: Callable[..., Artifact], llm: Model) -> None:
-    small = compiled(tiny_llama(), name="small", ctx=64, kv_tokens=128, max_seqs=3)
+def test_a_batch_larger_than_the_model_waits(tiny_llama: Callable[..., Path], compiled: Callable[..., Artifact]) -> None:
+    path = tiny_llama(**MODELS["Q4_1"])
+    small, large = compiled(path, name="small", ctx=64, kv_tokens=128, max_seqs=3), compiled(path, name="large")
     prompts = PROMPTS * 3
-    with small.load(threads=1) as model:
-        assert model.info.max_seqs == 3
-        assert model.batch(prompts, 16, temperature=0) == [llm.generate(p, 16, temperature=0) for p in prompts]
+    with small.load(threads=1) as model, large.load(threads=1) as other:
+        assert model.info.max_seqs == 3 < other.info.max_seqs
+        assert model.batch(prompts, 16, temperature=0) == [other.generate(p, 16, temperature=0) for p in prompts]
 
 
 def test_embeddings(llm: Model) -> None:
