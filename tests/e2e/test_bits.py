@@ -89,8 +89,10 @@ def test_company_changes_nothing(
     """The prompt's rows interleaved with those of three other sequences, of other lengths and texts."""
     if isa not in host.runnable():
         pytest.skip(f"this CPU has no {isa}")
+    # As above; row by row nobody is in company but for the pages, of which the shorter prompts have several too.
+    lengths = LENGTHS[:3] if chunk == 1 else LENGTHS if chunk == 512 else LENGTHS[:4]
     with smollm2_fat.load(isa=isa, threads=threads, ubatch=chunk) as model:
-        for n in LENGTHS if chunk > 7 else LENGTHS[:4]:
+        for n in lengths:
             handle = model._handle
             with sequence(handle) as a, sequence(handle) as b, sequence(handle) as c, sequence(handle) as d:
                 others = [rows_of(s, 0, token_array(ids[100 + 30 * i : 100 + 30 * i + n // (i + 1) + 1])) for i, s in enumerate((b, c, d))]
