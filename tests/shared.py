@@ -61,7 +61,7 @@ def objects(store: Path) -> Iterator[None]:
         if len(argv) < 4 or (argv[-4], argv[-2]) != ("-c", "-o") or any(a.startswith("-fprofile") for a in argv):
             return check(argv, cwd, tmp, what, timeout)
         folders = [cwd / a[2:] for a in argv if a.startswith("-I")]
-        key = hashlib.sha256(json.dumps([*argv[:-2], _texts(cwd / argv[-3], folders)]).encode()).hexdigest()
+        key = hashlib.sha256(json.dumps([*argv[:-2], texts(cwd / argv[-3], folders)]).encode()).hexdigest()
         with _locked(store / key):
             known = store / key
             if not known.exists():
@@ -81,7 +81,7 @@ _CHECK = process.check
 _INCLUDE = re.compile(rb'^\s*#\s*include\s*"([^"\n]+)"', re.M)
 
 
-def _texts(source: Path, folders: Sequence[Path]) -> dict[str, str]:
+def texts(source: Path, folders: Sequence[Path]) -> dict[str, str]:
     """Digests of ``source`` and of every file that it names in quotes, directly or not, whatever #if says: in a twentieth of the time that
     the preprocessor takes. The system's headers are the same for a whole run."""
     found: dict[str, str] = {}
