@@ -64,16 +64,23 @@ def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def compiled(cache_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Artifact]:
-    """``compiled(path, **options) -> Artifact``, without profile unless asked; the same model and options compile once a run."""
-    folder, objects = (shared.folder(tmp_path_factory, name) for name in ("artifacts", "objects"))
+def objects_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the run's objects are, for ``shared.objects``."""
+    return shared.folder(tmp_path_factory, "objects")
+
+
+@pytest.fixture(scope="session")
+def compiled(cache_folder: Path, objects_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Artifact]:
+    """``compiled(path, **options) -> Artifact``, without profile and link-time optimisation unless asked: with the latter no object of
+    another artifact serves, and each link compiles the runtime anew. The same model and options compile once a run."""
+    folder = shared.folder(tmp_path_factory, "artifacts")
 
     def make(path: Path, **options: Any) -> Artifact:
-        options = {"pgo": False} | options
+        options = {"pgo": False, "lto": False} | options
         assert "out" not in options  # it is shared
 
         def build(place: Path) -> None:
-            with shared.objects(objects):
+            with shared.objects(objects_folder):
                 infc.compile(path, out=place / "artifact", **options)
 
         key = json.dumps([shared.model_key(path), options], sort_keys=True, default=str)
@@ -83,16 +90,23 @@ def compiled(cache_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Ca
     return make
 
 
+@pytest.fixture
+def known_objects(objects_folder: Path) -> Iterator[None]:
+    """``infc.compile`` takes the objects that this run has, as ``compiled`` does: for a test that compiles for another reason than C."""
+    with shared.objects(objects_folder):
+        yield
+
+
 @pytest.fixture(scope="session")
 def tiny_artifact(compiled: Callable[..., Artifact], tiny_llama: Callable[..., Path]) -> Artifact:
-    """The tiny model with mixed weight formats, for this CPU."""
-    return compiled(tiny_llama(), name="tiny")
+    """The tiny model with mixed weight formats, for this CPU, linked as users' programs are."""
+    return compiled(tiny_llama(), name="tiny", lto=True)
 
 
 @pytest.fixture(scope="session")
 def smollm2_artifact(compiled: Callable[..., Artifact], smollm2_path: Path) -> Artifact:
-    """SmolLM2-135M for this CPU."""
-    return compiled(smollm2_path, name="smollm2")
+    """SmolLM2-135M for this CPU, linked as users' programs are."""
+    return compiled(smollm2_path, name="smollm2", lto=True)
 
 
 @pytest.fixture(scope="session")

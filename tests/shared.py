@@ -9,6 +9,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -48,16 +49,19 @@ def _locked(place: Path) -> Iterator[None]:
 
 @contextmanager
 def objects(store: Path) -> Iterator[None]:
-    """While this lasts, a source that this run has compiled from the same preprocessed text with the same arguments is not compiled
-    again: its object is copied. Two artifacts differ in few of their sources."""
+    """While this lasts, a source that this run has compiled with the same arguments, and with the same text in every file that it may
+    include, is not compiled again: its object is copied. Two artifacts differ in few of their sources. Within itself it changes nothing."""
     check = process.check
+    if check is not _CHECK:
+        yield
+        return
 
     def remembered(argv: Sequence[str], cwd: Path, tmp: Path, what: str, timeout: float = 900) -> process.Finished:
         # Builder.compile_argv ends so. A profile is input that the key does not see.
         if len(argv) < 4 or (argv[-4], argv[-2]) != ("-c", "-o") or any(a.startswith("-fprofile") for a in argv):
             return check(argv, cwd, tmp, what, timeout)
-        text = check([*argv[:-4], "-E", argv[-3]], cwd, tmp, what, timeout).stdout
-        key = hashlib.sha256(json.dumps([*argv[:-2], text]).encode()).hexdigest()
+        folders = [cwd / a[2:] for a in argv if a.startswith("-I")]
+        key = hashlib.sha256(json.dumps([*argv[:-2], texts(cwd / argv[-3], folders)]).encode()).hexdigest()
         with _locked(store / key):
             known = store / key
             if not known.exists():
@@ -71,6 +75,25 @@ def objects(store: Path) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(process, "check", remembered)
         yield
+
+
+_CHECK = process.check
+_INCLUDE = re.compile(rb'^\s*#\s*include\s*"([^"\n]+)"', re.M)
+
+
+def texts(source: Path, folders: Sequence[Path]) -> dict[str, str]:
+    """Digests of ``source`` and of every file that it names in quotes, directly or not, whatever #if says: in a twentieth of the time that
+    the preprocessor takes. The system's headers are the same for a whole run."""
+    found: dict[str, str] = {}
+    left = [source]
+    while left:
+        file = Path(os.path.normpath(left.pop()))
+        name = os.path.relpath(file, source.parent)
+        if name not in found and file.is_file():
+            text = file.read_bytes()
+            found[name] = hashlib.sha256(text).hexdigest()
+            left += [folder / m.decode() for m in _INCLUDE.findall(text) for folder in (file.parent, *folders)]
+    return dict(sorted(found.items()))
 
 
 def model_key(path: Path) -> str:

@@ -69,6 +69,6 @@ class Program:
 @pytest.fixture(scope="session")
 def fake(tmp_path_factory: pytest.TempPathFactory) -> Program:
     """The toy executable with AddressSanitizer and UBSan: a test that reaches a fault fails with its report."""
-    flags = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+    flags = ("-O1", "-g1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
     folder = shared.once(shared.folder(tmp_path_factory, "cli") / "toy", lambda place: build(place / "toy", "gcc", *flags))
     return Program(folder / "toy")

@@ -11,7 +11,7 @@ from tests.cli.conftest import RUNTIME, WARNINGS
 
 
 @pytest.mark.parametrize(
-    "flags", [("-O2",), ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")], ids=["plain", "asan"]
+    "flags", [("-O2",), ("-O1", "-g1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")], ids=["plain", "asan"]
 )
 def test_every_instruction_set(tmp_path: Path, flags: tuple[str, ...]) -> None:
     sources = [str(RUNTIME / f"infc_{name}.c") for name in ("peak", "together")] + [str(Path(__file__).with_name("peak.c"))]

@@ -14,6 +14,7 @@ import infc
 from infc.binding.artifact import Artifact
 from infc.binding.model import Model
 from infc.errors import HostError, InputError, LimitError
+from tests.e2e.test_tiny_bits import MODELS
 
 PROMPTS = ["the cat sat on", "Once upon a time", "a", "naïve café 世界 🙂 and 12 of 345 things", "once upon a time there was a little girl"]
 
@@ -144,12 +145,13 @@ def test_batch_is_each_alone(llm: Model) -> None:
     assert llm.batch(PROMPTS, 12, temperature=1.2, seed=40) == sampled
 
 
-def test_a_batch_larger_than_the_model_waits(tiny_llama: Callable[..., Path], compiled: Callable[..., Artifact], llm: Model) -> None:
-    small = compiled(tiny_llama(), name="small", ctx=64, kv_tokens=128, max_seqs=3)
+def test_a_batch_larger_than_the_model_waits(tiny_llama: Callable[..., Path], compiled: Callable[..., Artifact]) -> None:
+    path = tiny_llama(**MODELS["Q4_1"])
+    small, large = compiled(path, name="small", ctx=64, kv_tokens=128, max_seqs=3), compiled(path, name="large")
     prompts = PROMPTS * 3
-    with small.load(threads=1) as model:
-        assert model.info.max_seqs == 3
-        assert model.batch(prompts, 16, temperature=0) == [llm.generate(p, 16, temperature=0) for p in prompts]
+    with small.load(threads=1) as model, large.load(threads=1) as other:
+        assert model.info.max_seqs == 3 < other.info.max_seqs
+        assert model.batch(prompts, 16, temperature=0) == [other.generate(p, 16, temperature=0) for p in prompts]
 
 
 def test_embeddings(llm: Model) -> None:
@@ -175,7 +177,7 @@ def test_chat(llm: Model) -> None:
 
 
 def test_a_model_without_template_has_no_chat(tiny_llama: Callable[..., Path], compiled: Callable[..., Artifact]) -> None:
-    artifact = compiled(tiny_llama(chat_template=None, types="Q4_1"), name="mute")
+    artifact = compiled(tiny_llama(chat_template=None, **MODELS["Q4_1"]), name="mute")
     assert any("chat" in note for note in artifact.manifest["notes"])
     with artifact.load(threads=1) as model:
         assert not model.info.has_chat
@@ -240,7 +242,7 @@ def test_close_during_a_stream(tiny_artifact: Artifact) -> None:
 
 
 def test_two_models_in_one_process(tiny_artifact: Artifact, tiny_llama: Callable[..., Path], compiled: Callable[..., Artifact]) -> None:
-    other = compiled(tiny_llama(seed=1, types="Q4_1"), name="other")
+    other = compiled(tiny_llama(seed=1, **MODELS["Q4_1"]), name="other")
     with tiny_artifact.load(threads=1) as a, other.load(threads=1) as b:
         ids = a.tokenize("the cat")
         first = a.logits(ids)

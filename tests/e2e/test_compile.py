@@ -24,9 +24,10 @@ from infc.errors import HostError, InputError, ToolchainError
 from infc.progress import Silent
 from infc.toolchain import host
 from infc.toolchain.append import file_sha256, read_trailer
+from tests.e2e.test_tiny_bits import MODELS
 
 Tiny = Callable[..., Path]
-ONE = {"types": "Q4_1"}  # one format: a third of the C that the mixed model needs, where kernels are not the question
+ONE = MODELS["Q4_1"]  # where kernels are not the question: one format, a third of the mixed model's C, whose objects other tests need too
 
 
 class Stages(Silent):
@@ -75,19 +76,28 @@ def test_nothing_names_this_machine(tiny_artifact: Artifact) -> None:
 
 @pytest.mark.parametrize("cc", ["gcc", pytest.param("clang", marks=pytest.mark.clang)])
 def test_two_builds_are_the_same_bytes_and_logits(
-    cc: str, tiny_llama: Tiny, compiled: Callable[..., Artifact], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cc: str,
+    tiny_llama: Tiny,
+    compiled: Callable[..., Artifact],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
 ) -> None:
-    """Profile and LTO, built twice in different places: one artifact, and the bits of the plain gcc build."""
+    """Profile and LTO, built twice in different places: one artifact, and the bits of the plain gcc build. The first compiles every source;
+    objects that no profile goes into the second takes from other artifacts of this run, which were built elsewhere."""
     if shutil.which(cc) is None:
         pytest.skip(f"{cc} is not installed")
     monkeypatch.chdir(tmp_path)
-    for out in (tmp_path / "one", "two"):  # an absolute place and a relative one
-        infc.compile(tiny_llama(**ONE), name="m", out=out, cc=cc, cache=False)
+    plain = compiled(tiny_llama(**ONE), name="plain", cc="gcc", lto=False)
+    compiled(tiny_llama(**ONE), name="m", cc=cc, lto=False)  # whose kernels are the second's
+    infc.compile(tiny_llama(**ONE), name="m", out=tmp_path / "one", cc=cc, cache=False)
+    request.getfixturevalue("known_objects")
+    infc.compile(tiny_llama(**ONE), name="m", out="two", cc=cc, cache=False)  # a relative place
     assert digests(tmp_path / "one") == digests(tmp_path / "two")
     built = Artifact.open(tmp_path / "one")
     # clang's profiling runtime and llvm-profdata are packages of their own; without them the artifact says so.
     assert built.manifest["toolchain"]["pgo"] or (cc == "clang" and "no PGO" in str(built.manifest["notes"]))
-    assert same_logits(built, compiled(tiny_llama(**ONE), name="plain", cc="gcc", lto=False))
+    assert same_logits(built, plain)
 
 
 @pytest.mark.clang
@@ -130,6 +140,7 @@ def test_a_target_this_cpu_lacks_builds_and_refuses(tiny_llama: Tiny, compiled: 
         artifact.load()
 
 
+@pytest.mark.usefixtures("known_objects")
 def test_the_second_compile_comes_from_the_cache(tiny_llama: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("INFC_CACHE", str(tmp_path / "cache"))
     options = {"name": "cached", "pgo": False, "lto": False}
@@ -226,9 +237,9 @@ def test_run_and_bench_become_the_executable(tiny_artifact: Artifact) -> None:
     assert {row["test"] for row in rows} >= {"pp8", "tg4"}
 
 
-def test_the_emitted_makefile_builds(tiny_artifact: Artifact, tmp_path: Path) -> None:
-    shutil.copytree(tiny_artifact.path / "src", tmp_path / "src")
+def test_the_emitted_makefile_builds(tiny_llama: Tiny, compiled: Callable[..., Artifact], tmp_path: Path) -> None:
+    shutil.copytree(compiled(tiny_llama(**ONE), name="plain", cc="gcc", lto=False).path / "src", tmp_path / "src")
     subprocess.run(["make", "-s", "-j2", "-C", str(tmp_path / "src")], check=True)
-    done = subprocess.run([tmp_path / "src" / "tiny", "-p", "x"], capture_output=True, text=True, check=False)
+    done = subprocess.run([tmp_path / "src" / "plain", "-p", "x"], capture_output=True, text=True, check=False)
     assert done.returncode == 3  # it has no weights yet, and says so
     assert len(done.stderr.splitlines()) == 1

@@ -133,7 +133,8 @@ def builds() -> list[Build]:
     if host_has("avx2"):
         found.append(Build("avx2", "gcc", "-O3"))
     found.append(Build("avx512", "gcc", "-O3") if host_has("avx512") else Build("avx512", "gcc", "-O1", emulated=True))
-    found.append(Build("amx", "gcc", "-O3", emulated=host_has("avx512") and not host_has("amx")))
+    emulated = host_has("avx512") and not host_has("amx")
+    found.append(Build("amx", "gcc", "-O1" if emulated else "-O3", emulated))
     if shutil.which("clang"):
         found.append(Build("scalar", "clang", "-O1"))
         if host_has("avx2"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,16 @@ from infc.errors import InputError, LimitError
 from infc.measure.explain import Explainer, explain_profile, explainer, read_phases
 from infc.measure.limits import Limits
 from infc.measure.profile import Profile, Workload
+from tests import shared
 
 Capture = pytest.CaptureFixture[str]
 
 
 @pytest.fixture(scope="module")
-def tiny(tiny_artifact: Artifact) -> Iterator[Explainer]:
-    with explainer(tiny_artifact, 2, None, None) as e:
+def tiny(tiny_artifact: Artifact, objects_folder: Path) -> Iterator[Explainer]:
+    with ExitStack() as stack:
+        with shared.objects(objects_folder):
+            e = stack.enter_context(explainer(tiny_artifact, 2, None, None))
         yield e
 
 
@@ -78,6 +82,7 @@ def test_what_does_not_fit_is_refused(tiny: Explainer) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("known_objects")  # those with probes, if the fixture has made them
 def test_the_command(tiny_artifact: Artifact, capsys: Capture) -> None:
     assert main(["explain", str(tiny_artifact.path), "-n", "2", "-b", "2"]) == 0
     out, err = capsys.readouterr()

@@ -61,7 +61,7 @@ EINPUT, ELIMIT, EHOST, ENOMEM, EFILE = -1, -2, -3, -4, -5
 
 def build(out: Path, *sources: Path, cc: str = "gcc", flags: tuple[str, ...] = ()) -> Path:
     """Compile and link ``sources`` (C files) with the runtime's flags; a warning is an error."""
-    command = [cc, *FLAGS, "-O1", "-g", *flags, "-o", str(out), *map(str, sources), "-lm"]
+    command = [cc, *FLAGS, "-O1", "-g1", *flags, "-o", str(out), *map(str, sources), "-lm"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return out
@@ -70,7 +70,7 @@ def build(out: Path, *sources: Path, cc: str = "gcc", flags: tuple[str, ...] = (
 def archive(folder: Path) -> Path:
     """The runtime's sources compiled once; unwritten positions of a page are NaN (INFC_POISON_PAGES)."""
     folder.mkdir(exist_ok=True)
-    command = ["gcc", *FLAGS, "-O1", "-g", "-DINFC_POISON_PAGES", "-c", *map(str, SOURCES)]
+    command = ["gcc", *FLAGS, "-O1", "-g1", "-DINFC_POISON_PAGES", "-c", *map(str, SOURCES)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
     assert done.returncode == 0, done.stderr
     out = folder / ARCHIVE

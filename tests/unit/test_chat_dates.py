@@ -18,18 +18,13 @@ from infc.tokenizer import compile_tokenizer, reduce_chat
 from infc.tokenizer.chat import START
 from infc.tokenizer.chat_render import Conversation, render_all
 from tests.models.tiny import CHATML
-from tests.unit.tokenizer_support import EFILE, EINPUT, CTokenizer, P, build, hf_tokenizer, synthetic_kv
+from tests.unit.tokenizer_support import EFILE, EINPUT, CTokenizer, P, hf_tokenizer, synthetic_kv
 
 _FORMATS = [
     "%d %b %Y", "%Y-%m-%d", "%B %d, %Y", "%A, %B %-d, %Y", "%a %d/%m/%y", "day %j of %Y (%-j)", "100%% %-d.%-m.%-y", "", "no date",
 ]  # fmt: skip
 _DAYS = [datetime.date(*d) for d in ((2024, 7, 26), (2024, 2, 29), (1999, 12, 31), (2000, 1, 1), (1, 1, 1), (9999, 12, 31), (2026, 11, 29))]
 _NAMES = {"bos_token": "", "eos_token": ""}
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return build(tmp_path_factory.mktemp("dates"))
 
 
 def _written(built: Any, form: str, day: datetime.date) -> str | None:

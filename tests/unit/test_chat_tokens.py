@@ -22,7 +22,6 @@ from tests.unit.tokenizer_support import (
     CTokenizer,
     P,
     adversarial,
-    build,
     hf_tokenizer,
     read_kv,
     synthetic_kv,
@@ -38,11 +37,6 @@ PLAIN = (
 _TEMPLATES = {"chatml": CHATML, "plain": PLAIN}
 
 Made = tuple[CTokenizer, Tokenizer, ChatReduction]
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return build(tmp_path_factory.mktemp("chat"))
 
 
 @pytest.fixture(scope="module")

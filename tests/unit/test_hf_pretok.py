@@ -16,7 +16,7 @@ from infc.frontend.inputs import open_model
 from infc.frontend.validate import validate
 from infc.tokenizer import SPLITS, compile_tokenizer
 from tests.models.hf_folder import GPT2_STEP, Json, P, sequence, split, write_folder
-from tests.unit.tokenizer_support import CTokenizer, adversarial, build, host_isas
+from tests.unit.tokenizer_support import CTokenizer, adversarial, host_isas
 
 Tiny = Callable[..., Path]
 Open = Callable[..., tuple[CTokenizer, Tokenizer, dict[str, Any]]]
@@ -78,11 +78,6 @@ FAMILIES = {
     "code, by identifiers": sequence(split(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|_+|\d| {4}| |\n+|[^\w\s]"), NO_REGEX),
     "words and marks": sequence(split(r"\p{L}\p{M}*+| ?[\p{P}\p{S}]+|\p{N}{2}|\s+(?!\S)|\s"), NO_REGEX),
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return build(tmp_path_factory.mktemp("tok"))
 
 
 @pytest.fixture

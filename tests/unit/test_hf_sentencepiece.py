@@ -21,7 +21,7 @@ from infc.limits import DEFAULT, Limits
 from infc.tokenizer import compile_tokenizer
 from tests.models.hf_folder import P, write_folder
 from tests.models.tiny import text_of_the_vocabulary
-from tests.unit.tokenizer_support import BOS, CTokenizer, build, host_isas
+from tests.unit.tokenizer_support import BOS, CTokenizer, host_isas
 
 Tiny = Callable[..., Path]
 ROWS = 320  # of the tiny model's embedding
@@ -37,11 +37,6 @@ def trained(**options: Any) -> bytes:
     lines = iter(text_of_the_vocabulary().splitlines() * 4)
     sentencepiece.SentencePieceTrainer.train(sentence_iterator=lines, model_writer=out, minloglevel=2, num_threads=1, **(LLAMA | options))
     return out.getvalue()
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return build(tmp_path_factory.mktemp("tok"))
 
 
 @pytest.fixture

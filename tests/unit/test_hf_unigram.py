@@ -23,7 +23,7 @@ from infc.frontend.validate import validate
 from infc.tokenizer import SPLITS, compile_tokenizer
 from infc.tokenizer.vocabulary import OWN
 from tests.models.hf_folder import Json, P, sequence, write_folder
-from tests.unit.tokenizer_support import CTokenizer, adversarial, build, host_isas, spm_kv, synthetic_kv
+from tests.unit.tokenizer_support import CTokenizer, adversarial, host_isas, spm_kv, synthetic_kv
 from tests.unit.unigram_support import MARK, random_kv, trained
 
 Tiny = Callable[..., Path]
@@ -68,11 +68,6 @@ SPACES: dict[str, tuple[Any, Json | None]] = {
     "Gemma's": (lambda: SPACES_TO_MARKS, None),
     "a map and Gemma's": (lambda: steps(charsmap(), SPACES_TO_MARKS), None),
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return build(tmp_path_factory.mktemp("tok"))
 
 
 def document(model: Json, normalizer: Json | None, pre: Json | None, added: list[tuple[int, str, bool]]) -> Json:

@@ -23,10 +23,10 @@ from tests.unit.tokenizer_support import adversarial, distinct_pretokenizers, hf
 
 
 def _comparable() -> np.ndarray:
-    """Code points to compare at: all; under another version of HF, whose Unicode may be newer, those already assigned."""
+    """Code points to compare at: all that are looked at; under another version of HF, whose Unicode may be newer, those of them that are
+    assigned."""
     data = resources.files("infc.tokenizer").joinpath("unicode.txt").read_text("ascii")
-    known = np.ones(CODE_POINTS, bool)
-    known[0xD800:0xE000] = False
+    known = _LOOKED_AT.copy()
     if f"# tokenizers {tokenizers.__version__}\n" not in data:
         assigned = _members(properties()["C"])
         for group in "LMNPSZ":
@@ -41,7 +41,16 @@ def _members(s: CharSet) -> np.ndarray:
     return np.cumsum(steps[:-1]).astype(bool)
 
 
-_ALL = "".join(chr(c) for c in range(CODE_POINTS) if not 0xD800 <= c < 0xE000)
+def _looked_at() -> np.ndarray:
+    """Every code point of the planes that Unicode has assigned anything in; of the others, which it has not or has given away whole, the
+    ends and some between. A set of ours that changes at a place not looked at fails."""
+    c = np.arange(CODE_POINTS)
+    dense = (c < 0x40000) | (c >> 12 == 0xE0)
+    return (dense | (c % 0x10000 < 2) | (c % 0x10000 > 0xFFFC) | (c % 61 == 0)) & ~((c >= 0xD800) & (c < 0xE000))
+
+
+_LOOKED_AT = _looked_at()
+_TEXT = "".join(map(chr, np.flatnonzero(_LOOKED_AT).tolist()))
 
 
 @pytest.mark.parametrize(
@@ -51,16 +60,19 @@ _ALL = "".join(chr(c) for c in range(CODE_POINTS) if not 0xD800 <= c < 0xE000)
      r"[\w&&\d&&[^1]]", "(?i:[a-z])", r"(?i:\p{Lu})", r"(?i:[^\s\d])", "(?m:.)"],
 )  # fmt: skip
 def test_sets_of_all_code_points(pattern: str) -> None:
-    kept = "".join(piece for piece, _ in Split(Regex(pattern), "removed").pre_tokenize_str(_ALL))
+    kept = "".join(piece for piece, _ in Split(Regex(pattern), "removed").pre_tokenize_str(_TEXT))
     theirs = np.ones(CODE_POINTS, bool)
     theirs[np.frombuffer(kept.encode("utf-32-le"), np.uint32)] = False
-    ours = _members(parse(pattern).set)  # type: ignore[union-attr]
+    found = parse(pattern).set  # type: ignore[union-attr]
+    for at in found.toggles:
+        assert at in (0, 0xD800, 0xE000, CODE_POINTS) or _LOOKED_AT[at - 1 : at + 1].all(), hex(at)
+    ours = _members(found)
     different = np.flatnonzero((ours != theirs) & _comparable())
     assert not len(different), [hex(c) for c in different[:10]]
 
 
 def test_digits_of_all_code_points() -> None:
-    text = "a" + "".join(c + "a" for c in _ALL)
+    text = "a" + "".join(c + "a" for c in _TEXT)
     single = [text[b] for _, (b, e) in Digits(individual_digits=True).pre_tokenize_str(text) if e - b == 1 and b % 2]
     theirs = np.zeros(CODE_POINTS, bool)
     theirs[[ord(c) for c in single]] = True

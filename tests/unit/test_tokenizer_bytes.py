@@ -26,11 +26,6 @@ from tests.unit.tokenizer_support import (
 )
 
 
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return build(tmp_path_factory.mktemp("tok"))
-
-
 @pytest.fixture(scope="module", params=["gpt-2", "smollm", "llama-bpe", "qwen2"])
 def tok(request: pytest.FixtureRequest, built: Any) -> CTokenizer:
     """A vocabulary that has all 256 bytes."""

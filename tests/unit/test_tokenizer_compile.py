@@ -14,7 +14,7 @@ from infc.tokenizer import compile_tokenizer
 from infc.tokenizer.added import automaton
 from infc.tokenizer.patterns import AS_GEMMA4
 from infc.tokenizer.section import HEADER, TABLES
-from tests.unit.tokenizer_support import BOS, EFILE, END, CTokenizer, P, build, read_kv, spm_kv, synthetic_kv
+from tests.unit.tokenizer_support import BOS, EFILE, END, CTokenizer, P, read_kv, spm_kv, synthetic_kv
 
 _SIZE = len(synthetic_kv("gpt-2")[P + "tokens"])
 
@@ -92,11 +92,6 @@ def test_size_of_a_real_vocabulary(smollm2_path: Path) -> None:
     section = compile_tokenizer(kv, len(kv[P + "tokens"]))
     assert len(section) < 3 << 20
     assert section == compile_tokenizer(dict(reversed(kv.items())), len(kv[P + "tokens"]))
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return build(tmp_path_factory.mktemp("tok"))
 
 
 def test_a_damaged_section_is_refused(built: Any) -> None:

@@ -16,7 +16,6 @@ from tests.unit.tokenizer_support import (
     CTokenizer,
     P,
     adversarial,
-    build,
     distinct_pretokenizers,
     hf_tokenizer,
     host_isas,
@@ -26,11 +25,6 @@ from tests.unit.tokenizer_support import (
 
 # Over 100,000 strings in all: most for the one that comes with a real vocabulary.
 _COUNTS = dict.fromkeys(distinct_pretokenizers(), 3_000) | {"smollm": 30_000, "llama-bpe": 12_000, "qwen2": 12_000}
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return build(tmp_path_factory.mktemp("tok"))
 
 
 @pytest.fixture(scope="module")

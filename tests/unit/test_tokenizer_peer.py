@@ -17,15 +17,10 @@ from infc.tokenizer.chat import STRIP_NEWLINES
 from infc.tokenizer.chat_render import Conversation, render_all
 from tests.unit.peer_llama import PeerTokenizer
 from tests.unit.peer_vocabularies import peer_folder, vectors
-from tests.unit.tokenizer_support import SPECIAL, CTokenizer, P, adversarial, build, read_kv, synthetic_kv
+from tests.unit.tokenizer_support import SPECIAL, CTokenizer, P, adversarial, read_kv, synthetic_kv
 
 _BPE = "command-r deepseek-coder deepseek-llm falcon gpt-2 llama-bpe qwen2 qwen35 refact starcoder".split()
 _SPM = "llama-spm phi-3 gemma-4".split()
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return build(tmp_path_factory.mktemp("tok"))
 
 
 def _open(built: Any, name: str) -> CTokenizer:

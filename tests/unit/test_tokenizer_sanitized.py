@@ -44,7 +44,7 @@ def test_random_text_and_damaged_sections(kind: str, tmp_path: Path) -> None:
     section.write_bytes(compile_tokenizer(kv, len(kv[P + "tokens"])))
     dated = "{{ strftime_now('%A, %d %B %Y') }}" + CHATML  # damage then hits formats too
     chat.write_bytes(reduce_chat(kv | {"tokenizer.chat_template": dated}).encode())
-    sanitize = ("-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-D_POSIX_C_SOURCE=200809L")
+    sanitize = ("-g1", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-D_POSIX_C_SOURCE=200809L")
     sources = [str(Path(__file__).with_name("tokenizer_fuzz.c")), *(str(runtime_c() / s) for s in SOURCES)]
     subprocess.run(["gcc", *WARNINGS, *sanitize, "-I", str(runtime_c()), *sources, "-o", str(program)], check=True)
     done = subprocess.run([program, section, chat, "1500", str(CPUS[host_isas()[-1]])], capture_output=True, text=True, check=False)

@@ -23,7 +23,6 @@ from tests.unit.tokenizer_support import (
     CTokenizer,
     P,
     adversarial,
-    build,
     distinct_pretokenizers,
     host_isas,
     runtime_c,
@@ -108,11 +107,11 @@ def test_twins(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("pre", ["gpt-2", "smollm", "llama-bpe", "qwen2", "gpt-4o", "deepseek-v3"])
-def test_the_same_tokens_on_every_isa_and_no_byte_read_outside(pre: str, tmp_path: Path) -> None:
+def test_the_same_tokens_on_every_isa_and_no_byte_read_outside(pre: str, built: Any) -> None:
     """Texts of all lengths that begin after, or end before, a page that cannot be read."""
     isas = _wide()
     kv = synthetic_kv(pre)
-    tok = CTokenizer(build(tmp_path), compile_tokenizer(kv, len(kv[P + "tokens"])))
+    tok = CTokenizer(built, compile_tokenizer(kv, len(kv[P + "tokens"])))
     ffi = cffi.FFI()
     ffi.cdef("int mprotect(void *at, size_t size, int access);")
     libc: Any = ffi.dlopen(None)

@@ -10,7 +10,7 @@ import pytest
 
 from infc.errors import InputError
 from infc.tokenizer import compile_tokenizer
-from tests.unit.tokenizer_support import BOS, SPECIAL, CTokenizer, P, build, host_isas, spm_kv
+from tests.unit.tokenizer_support import BOS, SPECIAL, CTokenizer, P, host_isas, spm_kv
 
 MARK = "\u2581"
 _ALPHABET = "ab cé世\U0001f642\n"
@@ -40,11 +40,6 @@ def spelled(kv: dict[str, Any], text: str, first: bool = True) -> list[int]:
         parts[at : at + 2] = [parts[at] + parts[at + 1]]
     every = {t: i for i, t in enumerate(kv[P + "tokens"])}
     return [i for p in parts for i in ([ids[p]] if p in ids else [every[f"<0x{b:02X}>"] for b in p.encode()])]
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return build(tmp_path_factory.mktemp("tok"))
 
 
 @pytest.mark.parametrize("seed", range(8))

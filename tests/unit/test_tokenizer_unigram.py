@@ -14,15 +14,10 @@ from tokenizers.models import Unigram
 from infc.errors import InputError
 from infc.tokenizer import compile_tokenizer
 from tests.unit.peer_llama import PeerTokenizer
-from tests.unit.tokenizer_support import BOS, END, SPECIAL, P, adversarial, build, opened
+from tests.unit.tokenizer_support import BOS, END, SPECIAL, P, adversarial, opened
 from tests.unit.unigram_support import MARK, MODELS, random_kv, trained, write_vocabulary
 
 _ALPHABET = "aab cé世\U0001f642x  "
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return build(tmp_path_factory.mktemp("tok"))
 
 
 @pytest.mark.parametrize("name", MODELS)

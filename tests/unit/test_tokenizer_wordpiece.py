@@ -20,15 +20,10 @@ from infc.tokenizer.characters import characters
 from infc.tokenizer.trie import trie
 from tests.unit.peer_llama import PeerTokenizer
 from tests.unit.peer_vocabularies import peer_folder, vectors
-from tests.unit.tokenizer_support import BOS, END, SPECIAL, CTokenizer, P, adversarial, build, opened, read_kv, wordpiece_kv
+from tests.unit.tokenizer_support import BOS, END, SPECIAL, CTokenizer, P, adversarial, opened, read_kv, wordpiece_kv
 
 MARK = "\u2581"
 _OPTIONS = [(True, True), (True, False), (False, False), (False, True)]  # lowercase, strip_accents
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return build(tmp_path_factory.mktemp("tok"))
 
 
 def _with(kv: dict[str, Any], options: tuple[bool, bool]) -> dict[str, Any]:

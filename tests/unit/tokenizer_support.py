@@ -59,13 +59,22 @@ def runtime_c() -> Path:
 
 
 def build(folder: Path, *flags: str) -> Any:
-    """(ffi, library) of the tokenizer's C code compiled into ``folder``."""
-    out = folder / "libtok.so"
+    """(ffi, library) of the tokenizer's C code compiled into ``folder``. The fixture ``built`` is one without flags, for all tests."""
+    compile_library(folder, *flags)
+    return load(folder)
+
+
+def compile_library(folder: Path, *flags: str) -> None:
+    """The library that ``load`` finds in ``folder``."""
     sources = [str(runtime_c() / s) for s in SOURCES]
-    subprocess.run(["gcc", *WARNINGS, "-O2", "-shared", "-fPIC", *flags, *sources, "-o", str(out)], check=True)
+    subprocess.run(["gcc", *WARNINGS, "-O2", "-shared", "-fPIC", *flags, *sources, "-o", str(folder / "libtok.so")], check=True)
+
+
+def load(folder: Path) -> Any:
+    """(ffi, library) of a folder that ``compile_library`` filled."""
     ffi = cffi.FFI()
     ffi.cdef(_CDEF)
-    return ffi, ffi.dlopen(str(out))
+    return ffi, ffi.dlopen(str(folder / "libtok.so"))
 
 
 def host_isas() -> list[str]:
