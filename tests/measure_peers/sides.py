@@ -24,7 +24,7 @@ Sample = dict[str, float]  # figures of one test by name: "value", and of NAME b
 Samples = dict[str, Sample]  # by test
 Contestant = Callable[[], Samples]
 
-KEPT = ("read_pct", "math_pct", "read_bw_gb_s", "int8_peak_gmac_s", "f32_peak_gmac_s")
+KEPT = ("read_pct", "math_pct", "read_bw_gb_s", "int8_peak_gmac_s", "int16_peak_gmac_s", "f32_peak_gmac_s")
 _STEPS = 32
 _FLASH = ("-fa", "0"), ("-fa", "1")
 # Lines of NAME bench below its table.
@@ -69,7 +69,7 @@ def read_tokenizer(text: str) -> Samples:
 
 def _infc(model: Model, group: Speed, isa: str) -> Samples:
     rows = bench_rows(model.artifact, [*group.tests.arguments(), "--isa", isa])
-    found = {r["test"]: {"value": r["tok_s"]} | {k: r[k] for k in KEPT} for r in rows}
+    found = {r["test"]: {"value": r["tok_s"]} | {k: r[k] for k in KEPT if k in r} for r in rows}
     absent = [t for t in group.wants if t not in found]
     if absent:
         raise InputError("bench", f"the artifact cannot run {absent[0]}", "compile it with --ctx 8192 and without --max-seqs")
