@@ -86,9 +86,7 @@ def _cost(plan: Plan, phase: Phase, probe: int, calls: int) -> PhaseCost:
             bytes_per_position = plan.kv.part_bytes // plan.kv.page_size * c.n_kv_heads
             macs = 2 * c.n_heads * c.head_dim
             integer, real = (macs, 0) if plan.kv.integer else (0, macs)
-            return PhaseCost(
-                probe, phase, calls, kv_bytes=bytes_per_position, kv_int16_macs=integer, kv_f32_macs=real, window=phase.window
-            )
+            return PhaseCost(probe, phase, calls, kv_bytes=bytes_per_position, kv_int16_macs=integer, kv_f32_macs=real, window=phase.window)
     by_activation = {"q8": 0, "f32": 0}
     for lin in phase.linears:
         by_activation[lin.kernels[0].activation] += lin.n * lin.k * phase.terms
