@@ -3,7 +3,6 @@
 #define _GNU_SOURCE
 #include "infc_bench.h"
 #include "infc_bandwidth.h"
-#include "infc_peak.h"
 #include "infc_program.h"
 #include "infc_startup.h"
 #include "infc_together.h"
@@ -46,9 +45,13 @@ static int add_test(bench *b, infc_bench_test t) {
     b->tests = grown;
     t.seconds = malloc((size_t)reps * sizeof(double));
     t.read_bw = malloc((size_t)reps * sizeof(double));
-    for (int k = 0; k < 2; k++) t.peak[k] = malloc((size_t)reps * sizeof(double));
+    int peaks = 1;
+    for (int k = 0; k < INFC_PEAK_KINDS; k++) {
+        t.peak[k] = malloc((size_t)reps * sizeof(double));
+        peaks &= t.peak[k] != NULL;
+    }
     b->tests[b->n_tests++] = t;
-    return t.seconds && t.read_bw && t.peak[0] && t.peak[1] ? INFC_EXIT_OK : infc_complain(INFC_EXIT_LIMIT, "out of memory");
+    return t.seconds && t.read_bw && peaks ? INFC_EXIT_OK : infc_complain(INFC_EXIT_LIMIT, "out of memory");
 }
 
 // Positions that `seqs` new sequences may take each, by context and by the pages that the kept sequences leave.
@@ -61,23 +64,48 @@ static int32_t room(const bench *b, int32_t seqs) {
 // Keys and values of one position.
 static uint64_t position_bytes(const infc_info *i) { return i->kv_bytes / ((uint64_t)i->n_pages * (uint64_t)i->page_size); }
 
+// Positions that n consecutive rows attend to, over all rows: the first is at position `first`; window: the most that one sees, 0: all
+static uint64_t attended(uint64_t first, uint64_t n, uint64_t window) {
+    const uint64_t growing = window == 0 || first + n < window ? n : first < window ? window - first : 0;  // rows that see each one more
+    return growing * first + growing * (growing + 1) / 2 + (n - growing) * window;
+}
+
+// Positions that a pass over the same rows reads
+static uint64_t held(uint64_t first, uint64_t n, uint64_t window) {
+    return first + n - (window > 0 && first + 1 > window ? first + 1 - window : 0);
+}
+
+// Sums over the layers. wanted: of the last layer, whose rows are fewer where not all are wanted
+typedef struct sums {
+    uint64_t attended, held;
+} sums;
+
+static sums over_layers(const bench *b, uint64_t depth, uint64_t n, uint64_t rows, int all) {
+    const infc_costs *c = &b->costs;
+    const uint64_t windowed = c->kv_windowed_layers - (c->kv_last_window > 0), others = (uint64_t)b->s.info.n_layers - 1 - windowed;
+    const uint64_t counts[3] = {others, windowed, 1}, windows[3] = {0, c->kv_window, c->kv_last_window};
+    sums s = {0, 0};
+    for (int k = 0; k < 3; k++) {
+        const uint64_t begin = k < 2 || all ? 0 : n - 1;
+        s.attended += counts[k] * attended(depth + begin, n - begin, windows[k]);
+        for (uint64_t at = begin; at < n; at += rows) s.held += counts[k] * held(depth + at, at + rows < n ? rows : n - at, windows[k]);
+    }
+    return s;
+}
+
 // What one run of `seqs` sequences of n rows each, from position `depth` on, must read and multiply. rows: of one pass and sequence;
 // heads: rows of logits in all, either every row or the last of each sequence; head_passes: passes that make any. The last layer's attention
 // is for these rows only.
 static void count_costs(const bench *b, infc_bench_test *t, int32_t seqs, int32_t n, int32_t rows, int32_t heads, int32_t head_passes) {
     const infc_costs *c = &b->costs;
     const infc_info *i = &b->s.info;
-    const uint64_t tokens = (uint64_t)seqs * (uint64_t)n, depth = (uint64_t)t->depth;
-    uint64_t seen = depth * (uint64_t)n + (uint64_t)n * ((uint64_t)n + 1) / 2;  // positions that the rows of a sequence attend to
-    uint64_t held = 0;                                                         // positions that its passes read
-    for (int32_t at = 0; at < n; at += rows) held += depth + (uint64_t)(at + rows < n ? at + rows : n);
-    const int all = (uint64_t)heads == tokens;
-    const uint64_t layers = (uint64_t)i->n_layers, wanted_seen = all ? seen : depth + (uint64_t)n, wanted_held = all ? held : depth + (uint64_t)n;
+    const uint64_t tokens = (uint64_t)seqs * (uint64_t)n;
+    const sums s = over_layers(b, (uint64_t)t->depth, (uint64_t)n, (uint64_t)rows, (uint64_t)heads == tokens);
     t->bytes = (c->stream_bytes - c->head_bytes) * (uint64_t)t->steps + c->head_bytes * (uint64_t)head_passes;
-    if (t->depth > 0) t->bytes += position_bytes(i) / layers * ((layers - 1) * held + wanted_held) * (uint64_t)seqs;
-    t->int_macs = c->int_macs * tokens + c->head_int_macs * (uint64_t)heads;
-    t->f32_macs = c->f32_macs * tokens + c->head_f32_macs * (uint64_t)heads;
-    t->f32_macs += 2 * (uint64_t)i->n_heads * (uint64_t)i->head_dim * ((layers - 1) * seen + wanted_seen) * (uint64_t)seqs;
+    if (t->depth > 0) t->bytes += position_bytes(i) / (uint64_t)i->n_layers * s.held * (uint64_t)seqs;
+    t->macs[INFC_PEAK_INT8] = c->int_macs * tokens + c->head_int_macs * (uint64_t)heads;
+    t->macs[INFC_PEAK_INT16] = c->kv_int16_macs * s.attended * (uint64_t)seqs;
+    t->macs[INFC_PEAK_F32] = c->f32_macs * tokens + c->head_f32_macs * (uint64_t)heads + c->kv_f32_macs * s.attended * (uint64_t)seqs;
 }
 
 // One length that fits the program: cut if need be, and its name then says so.
@@ -224,7 +252,7 @@ static int run_interleaved(bench *b, infc_bench_test *tests, int n_tests, const 
             if (rep < 0) continue;
             t->seconds[rep] = seconds;
             t->read_bw[rep] = infc_bandwidth_measure(&b->bw[t->base + 1], read_seconds);
-            for (int kind = 0; kind < 2; kind++) t->peak[kind][rep] = infc_peak_measure(peak, kind, peak_seconds);
+            for (int kind = 0; kind < INFC_PEAK_KINDS; kind++) t->peak[kind][rep] = infc_peak_measure(peak, kind, peak_seconds);
         }
     }
     return INFC_EXIT_OK;
@@ -234,7 +262,8 @@ static int run_interleaved(bench *b, infc_bench_test *tests, int n_tests, const 
 static int open_bandwidths(bench *b, const infc_bench_test *tests, int n_tests) {
     for (int k = -1; k < n_tests; k++) {
         const int32_t base = k < 0 ? -1 : tests[k].base;
-        const uint64_t kv = base < 0 ? 0 : position_bytes(&b->s.info) * (uint64_t)tests[k].depth, bytes = b->costs.stream_bytes + kv;
+        const uint64_t layer = position_bytes(&b->s.info) / (uint64_t)b->s.info.n_layers;
+        const uint64_t kv = base < 0 ? 0 : layer * over_layers(b, (uint64_t)tests[k].depth, 1, 1, 1).held, bytes = b->costs.stream_bytes + kv;
         infc_bandwidth *bw = &b->bw[base + 1];
         if (bw->data == NULL && infc_bandwidth_open(bw, bytes, b->s.info.threads) != 0)
             return infc_complain(INFC_EXIT_LIMIT, "out of memory: the read bandwidth is measured on %llu bytes", (unsigned long long)bytes);
@@ -327,7 +356,7 @@ int infc_cmd_bench(const infc_args *a) {
     for (int k = 0; k < b.n_tests; k++) {
         free(b.tests[k].seconds);
         free(b.tests[k].read_bw);
-        for (int i = 0; i < 2; i++) free(b.tests[k].peak[i]);
+        for (int i = 0; i < INFC_PEAK_KINDS; i++) free(b.tests[k].peak[i]);
     }
     free(b.tests);
     return code;

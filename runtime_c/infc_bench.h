@@ -1,6 +1,7 @@
 // infc_bench.h: what NAME bench measures, and how it is shown.
 #ifndef INFC_BENCH_H
 #define INFC_BENCH_H
+#include "infc_peak.h"
 #include "infc_session.h"
 
 enum { INFC_BENCH_PROMPT, INFC_BENCH_DECODE, INFC_BENCH_BATCH };
@@ -14,10 +15,10 @@ typedef struct infc_bench_test {
     int32_t tokens;   // tokens of one run, over all sequences
     int32_t threads;
     uint64_t bytes;   // of weights, and where depth > 0 of the cache, that one run must read
-    uint64_t int_macs, f32_macs;  // multiply-accumulates of one run: of quantized weights, and all others
+    uint64_t macs[INFC_PEAK_KINDS];  // multiply-accumulates of one run by INFC_PEAK_*
     double *seconds;  // (reps)
     double *read_bw;  // (reps) bytes per second, measured next to the run
-    double *peak[2];  // (reps) multiply-accumulates per second by INFC_PEAK_*, measured next to the run
+    double *peak[INFC_PEAK_KINDS];  // (reps) of them per second, measured next to the run
 } infc_bench_test;
 
 typedef struct infc_bench_process {

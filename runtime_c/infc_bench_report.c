@@ -2,7 +2,6 @@
 #define _GNU_SOURCE
 #include "infc_bench.h"
 #include "infc_json.h"
-#include "infc_peak.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,7 +23,7 @@ double infc_median(double *values, int n) {
 typedef struct row {
     char name[40];
     double tok_s, min, max, gb_s, read_gb_s;
-    double gmac_s, peak_gmac_s[2];  // peaks by INFC_PEAK_*
+    double gmac_s, peak_gmac_s[INFC_PEAK_KINDS];  // peaks by INFC_PEAK_*
     double read_pct, math_pct;      // of the time that the run took: what reading, and what multiplying, takes at the measured limits
 } row;
 
@@ -39,11 +38,15 @@ static row row_of(const infc_bench_test *t, int reps) {
     r.max = t->tokens / t->seconds[0];
     r.gb_s = 1e-9 * (double)t->bytes / seconds;
     r.read_gb_s = 1e-9 * infc_median(t->read_bw, reps);
-    r.gmac_s = 1e-9 * (double)(t->int_macs + t->f32_macs) / seconds;
-    for (int k = 0; k < 2; k++) r.peak_gmac_s[k] = 1e-9 * infc_median(t->peak[k], reps);
     r.read_pct = 100 * r.gb_s / r.read_gb_s;
     // Attention and linear layers take turns, so their times at the limit add up.
-    double least = (double)t->int_macs / r.peak_gmac_s[INFC_PEAK_INT8] + (double)t->f32_macs / r.peak_gmac_s[INFC_PEAK_F32];
+    double least = 0;
+    r.gmac_s = 0;
+    for (int k = 0; k < INFC_PEAK_KINDS; k++) {
+        r.peak_gmac_s[k] = 1e-9 * infc_median(t->peak[k], reps);
+        r.gmac_s += 1e-9 * (double)t->macs[k] / seconds;
+        least += (double)t->macs[k] / r.peak_gmac_s[k];
+    }
     r.math_pct = 100e-9 * least / seconds;
     return r;
 }
@@ -66,6 +69,7 @@ static void print_json(const infc_bench_test *tests, int n_tests, int reps) {
         infc_json_put_real(&j, "read_pct", r.read_pct);
         infc_json_put_real(&j, "gmac_s", r.gmac_s);
         infc_json_put_real(&j, "int8_peak_gmac_s", r.peak_gmac_s[INFC_PEAK_INT8]);
+        infc_json_put_real(&j, "int16_peak_gmac_s", r.peak_gmac_s[INFC_PEAK_INT16]);
         infc_json_put_real(&j, "f32_peak_gmac_s", r.peak_gmac_s[INFC_PEAK_F32]);
         infc_json_put_real(&j, "math_pct", r.math_pct);
         infc_json_bracket(&j, '}');
@@ -76,14 +80,14 @@ static void print_json(const infc_bench_test *tests, int n_tests, int reps) {
 }
 
 static void print_markdown(const infc_bench_test *tests, int n_tests, int reps) {
-    infc_out_text(&out, "| test            | threads |    tok/s |      min |      max |  GB/s | read GB/s | % of it | GMAC/s | int8 / f32 peak | % of it |\n");
-    infc_out_text(&out, "|-----------------|--------:|---------:|---------:|---------:|------:|----------:|--------:|-------:|----------------:|--------:|\n");
+    infc_out_text(&out, "| test            | threads |    tok/s |      min |      max |  GB/s | read GB/s | % of it | GMAC/s | int8 / int16 / f32 peak | % of it |\n");
+    infc_out_text(&out, "|-----------------|--------:|---------:|---------:|---------:|------:|----------:|--------:|-------:|------------------------:|--------:|\n");
     for (int k = 0; k < n_tests; k++) {
         row r = row_of(&tests[k], reps);
         infc_out_format(&out, "| %-15s | %7d | %8.1f | %8.1f | %8.1f | %5.1f | %9.1f | %7.1f |", r.name, tests[k].threads, r.tok_s, r.min,
                         r.max, r.gb_s, r.read_gb_s, r.read_pct);
-        infc_out_format(&out, " %6.0f | %8.0f / %4.0f | %7.1f |\n", r.gmac_s, r.peak_gmac_s[INFC_PEAK_INT8], r.peak_gmac_s[INFC_PEAK_F32],
-                        r.math_pct);
+        infc_out_format(&out, " %6.0f | %9.0f / %4.0f / %4.0f | %7.1f |\n", r.gmac_s, r.peak_gmac_s[INFC_PEAK_INT8],
+                        r.peak_gmac_s[INFC_PEAK_INT16], r.peak_gmac_s[INFC_PEAK_F32], r.math_pct);
     }
 }
 

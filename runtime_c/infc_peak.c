@@ -66,8 +66,11 @@ TARGET("avx2") static void int_avx2_narrow(long n) {
     }
     for (int k = 0; k < 4; k++) TOUCH("x", wide[k]);
 }
+LOOP(int16_avx2, "avx2", __m256i, "x", _mm256_setzero_si256(), _mm256_set1_epi16(1), TOUCH("x", b);
+     acc = _mm256_add_epi32(acc, _mm256_madd_epi16(a, b)))
 LOOP(f32_avx2, "avx2,fma", __m256, "x", _mm256_setzero_ps(), _mm256_set1_ps(0.5f), acc = _mm256_fmadd_ps(a, b, acc))
 LOOP(int_avx512, "avx512f,avx512vnni", __m512i, "v", _mm512_setzero_si512(), _mm512_set1_epi8(1), acc = _mm512_dpbusd_epi32(acc, a, b))
+LOOP(int16_avx512, "avx512f,avx512vnni", __m512i, "v", _mm512_setzero_si512(), _mm512_set1_epi16(1), acc = _mm512_dpwssd_epi32(acc, a, b))
 LOOP(f32_avx512, "avx512f", __m512, "v", _mm512_setzero_ps(), _mm512_set1_ps(0.5f), acc = _mm512_fmadd_ps(a, b, acc))
 
 // Intel SDM volume 1, chapter 18: palette 1, eight tiles of 16 rows of 64 bytes.
@@ -125,6 +128,18 @@ static void int_plain(long n) {
     __asm__ volatile("" : : "r"(sum) : "memory");
 }
 
+static void int16_plain(long n) {
+    int32_t sum[64] = {0};
+    int16_t a[64], b[64];
+    memset(a, 1, sizeof a);
+    memset(b, 2, sizeof b);
+    for (long i = 0; i < n; i++) {
+        __asm__ volatile("" : : "r"(a), "r"(b) : "memory");
+        for (int k = 0; k < 64; k++) sum[k] = (int32_t)((uint32_t)sum[k] + (uint32_t)(a[k] * b[k]));
+    }
+    __asm__ volatile("" : : "r"(sum) : "memory");
+}
+
 static void f32_plain(long n) {
     float sum[64] = {0}, a[64];
     for (int k = 0; k < 64; k++) a[k] = 0.5f;
@@ -146,15 +161,20 @@ static const struct {
 } loops[] = {
 #if defined(__x86_64__)
     {int_sse2, INFC_PEAK_INT8, LEVEL_BASE, 8.0 * CHAINS},
+    {int_sse2, INFC_PEAK_INT16, LEVEL_BASE, 8.0 * CHAINS},
     {f32_sse2, INFC_PEAK_F32, LEVEL_BASE, 4.0 * CHAINS},
     {int_avx2, INFC_PEAK_INT8, LEVEL_AVX2, 32.0 * CHAINS},
     {int_avx2_narrow, INFC_PEAK_INT8, LEVEL_AVX2, 32.0 * 32},
+    {int16_avx2, INFC_PEAK_INT16, LEVEL_AVX2, 16.0 * CHAINS},
     {f32_avx2, INFC_PEAK_F32, LEVEL_AVX2, 8.0 * CHAINS},
     {int_avx512, INFC_PEAK_INT8, LEVEL_AVX512, 64.0 * CHAINS},
+    {int16_avx512, INFC_PEAK_INT16, LEVEL_AVX512, 32.0 * CHAINS},
     {f32_avx512, INFC_PEAK_F32, LEVEL_AVX512, 16.0 * CHAINS},
     {int_amx, INFC_PEAK_INT8, LEVEL_AMX, 4.0 * 16 * 16 * 64},
+    {int_amx, INFC_PEAK_INT16, LEVEL_AMX, 16.0 * 16 * 64},  // four products of bytes make one of words (kv/q16_amx.h)
 #else
     {int_plain, INFC_PEAK_INT8, LEVEL_BASE, 64.0},
+    {int16_plain, INFC_PEAK_INT16, LEVEL_BASE, 64.0},
     {f32_plain, INFC_PEAK_F32, LEVEL_BASE, 64.0},
 #endif
 };
@@ -199,9 +219,9 @@ static double measure(int which, int threads, double seconds) {
 double infc_peak_measure(const infc_peak *p, int kind, double seconds) { return measure(p->best[kind], p->threads, seconds); }
 
 int infc_peak_open(infc_peak *p, const char *isa, int threads) {
-    double best[2] = {0, 0};
+    double best[INFC_PEAK_KINDS] = {0};
     int level = LEVEL_BASE;
-    *p = (infc_peak){.threads = threads, .best = {-1, -1}};
+    *p = (infc_peak){.threads = threads, .best = {-1, -1, -1}};
     for (int i = 0; i <= LEVEL_AMX; i++)
         if (strcmp(isa, levels[i]) == 0) level = i;
     for (int round = 0; round < 2; round++) {  // twice, so that a disturbance does not rule the best one out
@@ -214,5 +234,7 @@ int infc_peak_open(infc_peak *p, const char *isa, int threads) {
             p->best[kind] = i;
         }
     }
-    return p->best[INFC_PEAK_INT8] >= 0 && p->best[INFC_PEAK_F32] >= 0 ? 0 : -1;
+    for (int kind = 0; kind < INFC_PEAK_KINDS; kind++)
+        if (p->best[kind] < 0) return -1;
+    return 0;
 }

@@ -4,10 +4,11 @@
 
 typedef struct infc_peak {
     int threads;
-    int best[2];  // the fastest loop for integers and for floats
+    int best[3];  // the fastest loop of each kind
 } infc_peak;
 
-enum { INFC_PEAK_INT8, INFC_PEAK_F32 };  // u8 x s8 into s32, and f32 fused multiply-add
+// u8 x s8 into s32, s16 x s16 into s32, and f32 fused multiply-add
+enum { INFC_PEAK_INT8, INFC_PEAK_INT16, INFC_PEAK_F32, INFC_PEAK_KINDS };
 
 // Finds the loops that are fastest with this many threads; isa is a backend's ("scalar", "avx2", "avx512", "amx"). 0 or -1 (no threads).
 int infc_peak_open(infc_peak *p, const char *isa, int threads);

@@ -153,7 +153,9 @@ static uint64_t cost_named(const infc_session *s, const char *key) {
 
 infc_costs infc_costs_of(const infc_session *s) {
     infc_costs c = {cost_named(s, "stream_bytes"), cost_named(s, "head_bytes"), cost_named(s, "int_macs"), cost_named(s, "f32_macs"),
-                    cost_named(s, "head_int_macs"), cost_named(s, "head_f32_macs")};
+                    cost_named(s, "head_int_macs"), cost_named(s, "head_f32_macs"), cost_named(s, "kv_int16_macs"),
+                    cost_named(s, "kv_f32_macs"), cost_named(s, "kv_window"), cost_named(s, "kv_windowed_layers"),
+                    cost_named(s, "kv_last_window")};
     // An embedding table that is only indexed is part of the weights, but a step does not read it.
     if (c.stream_bytes == 0 || c.stream_bytes > s->info.weights_bytes) c.stream_bytes = s->info.weights_bytes;
     if (c.head_bytes > c.stream_bytes) c.head_bytes = c.stream_bytes;

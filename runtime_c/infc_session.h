@@ -49,6 +49,9 @@ typedef struct infc_costs {
     uint64_t head_bytes;    // of these, by the head, to which the last layer from its attention on belongs: steps without logits do not read them
     uint64_t int_macs, f32_macs;            // of one row before the head, attention apart: quantized weights, and others
     uint64_t head_int_macs, head_f32_macs;  // of one row of logits in the head
+    uint64_t kv_int16_macs, kv_f32_macs;    // of one row in one layer, for each position that it attends to
+    uint64_t kv_window, kv_windowed_layers;  // so many layers attend to no more than that many positions
+    uint64_t kv_last_window;                // the last layer's; 0: it attends to all
 } infc_costs;
 infc_costs infc_costs_of(const infc_session *s);
 uint64_t infc_stream_bytes(const infc_session *s);  // the first of them

@@ -20,7 +20,8 @@ def _title(e: Explained) -> str:
 
 def _limits(e: Explained) -> str:
     x = e.limits
-    return f"limits in this run: read {x.read_gb_s:.1f} GB/s, int8 {x.int8_gmac_s:.0f} GMAC/s, f32 {x.f32_gmac_s:.0f} GMAC/s"
+    peaks = f"int8 {x.int8_gmac_s:.0f} GMAC/s, int16 {x.int16_gmac_s:.0f}, f32 {x.f32_gmac_s:.0f}"
+    return f"limits in this run: read {x.read_gb_s:.1f} GB/s, {peaks}"
 
 
 def _cells(e: Explained) -> list[tuple[str, ...]]:

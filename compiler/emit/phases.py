@@ -12,7 +12,8 @@ from infc.plan.cost import PhaseCost, phase_costs
 from infc.plan.plan import Phase, Plan, TargetPlan
 
 FILE = "phases.json"
-_FIGURES = ("probe", "calls", "wanted_calls", "weight_bytes", "row_bytes", "int_macs", "f32_macs", "kv_bytes", "kv_macs")
+_KV_FIGURES = ("kv_bytes", "kv_int16_macs", "kv_f32_macs", "window")
+_FIGURES = ("probe", "calls", "wanted_calls", "weight_bytes", "row_bytes", "int_macs", "f32_macs", *_KV_FIGURES)
 _EXPERT_FIGURES = ("expert_bytes", "experts", "experts_used")
 
 

@@ -26,6 +26,7 @@ class KernelTime:
     calls: float
     bytes: float
     int_macs: float
+    int16_macs: float
     f32_macs: float
     seconds: float
     bound: str
@@ -33,8 +34,8 @@ class KernelTime:
 
     @property
     def macs(self) -> float:
-        """Multiply-accumulates of both kinds."""
-        return self.int_macs + self.f32_macs
+        """Multiply-accumulates of all kinds."""
+        return self.int_macs + self.int16_macs + self.f32_macs
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def read_phases(artifact: Artifact, isa: str) -> Phases:
     path = artifact.path / "src" / FILE
     try:
         table: Phases = json.loads(path.read_text("utf-8"))[isa]
-        if any("wanted_calls" not in phase for phase in table):  # the newest figure
+        if any("window" not in phase for phase in table):  # the newest figure
             raise KeyError
     except (OSError, ValueError, KeyError, TypeError):
         raise InputError("art", "the artifact does not say what its phases are: compile it again", str(path)) from None
@@ -88,28 +89,46 @@ def _weight_bytes(phase: dict[str, Any], rows: int) -> float:
     return float(phase["weight_bytes"] + (experts * phase["expert_bytes"] if experts else 0))
 
 
+def _least(window: int, positions: float) -> float:
+    """What a row sees of so many positions."""
+    return min(positions, window) if window else positions
+
+
 @dataclass(frozen=True)
 class _Calls:
-    """What the calls of a step that belong to one phase take: ``rows`` in ``chunks`` passes, of ``chunk_rows`` at most; positions ``read``
-    and ``attended`` to over their sequences and rows, on average over the steps."""
+    """What the calls of a step that belong to one phase take, ``rows`` in all. ``chunks``: the passes, (first position, rows) each. A
+    prompt's are of one sequence; in decoding each row is one of another, all at the same position (on average over the steps)."""
 
     rows: int
-    chunks: int
-    chunk_rows: int
-    read: float
-    attended: float
+    chunks: tuple[tuple[float, int], ...]
+    prompt: bool
+
+    @property
+    def chunk_rows(self) -> int:
+        """Of the largest pass."""
+        return max(rows for _, rows in self.chunks)
+
+    def read(self, window: int) -> float:
+        """Positions read, over all passes and sequences: of a prompt's pass, those that its rows see together."""
+        if not self.prompt:
+            return self.attended(window)
+        return sum(_least(window, first + 1) + rows - 1 for first, rows in self.chunks)
+
+    def attended(self, window: int) -> float:
+        """Positions attended to, over all rows."""
+        step = 1 if self.prompt else 0
+        return float(sum(_least(window, first + 1 + step * r) for first, rows in self.chunks for r in range(rows)))
 
 
 def _calls(p: Profile) -> tuple[_Calls, _Calls]:
     """(calls that take all rows, calls that take those whose logits are wanted: of a prompt the last)."""
     w = p.workload
-    ends = [*range(p.chunk_rows, w.rows, p.chunk_rows), w.rows]
+    begins = range(0, w.rows, p.chunk_rows)
+    sizes = [min(p.chunk_rows, w.rows - begin) for begin in begins]
     if w.prompt:
-        read, attended = float(sum(w.depth + e for e in ends)), w.rows * w.depth + w.rows * (w.rows + 1) / 2
-        end = float(w.depth + w.rows)
-        return _Calls(w.rows, len(ends), p.chunk_rows, read, attended), _Calls(1, 1, 1, end, end)
-    held = w.rows * (p.position + 1)  # its own position too
-    every = _Calls(w.rows, len(ends), p.chunk_rows, held, held)
+        chunks = tuple((float(w.depth + begin), n) for begin, n in zip(begins, sizes, strict=True))
+        return _Calls(w.rows, chunks, True), _Calls(1, ((float(w.depth + w.rows - 1), 1),), True)
+    every = _Calls(w.rows, tuple((p.position, n) for n in sizes), False)
     return every, every
 
 
@@ -120,20 +139,23 @@ def explain_profile(phases: Phases, profile: Profile, limits: Limits) -> Explain
     for phase in phases:
         i = phase["probe"]
         numbers = (phase["calls"] - phase["wanted_calls"], phase["wanted_calls"])
-        sums = [float(profile.marks[i]), 0.0, 0.0, 0.0, float(profile.seconds[i])]
+        sums = [float(profile.marks[i]), 0.0, 0.0, 0.0, 0.0, float(profile.seconds[i])]
         for n, c in zip(numbers, both, strict=True):
-            sums[1] += n * (c.chunks * _weight_bytes(phase, c.chunk_rows) + c.rows * phase["row_bytes"] + phase["kv_bytes"] * c.read)
+            positions, window = c.attended(phase["window"]), phase["window"]
+            weights = len(c.chunks) * _weight_bytes(phase, c.chunk_rows)
+            sums[1] += n * (weights + c.rows * phase["row_bytes"] + phase["kv_bytes"] * c.read(window))
             sums[2] += n * phase["int_macs"] * c.rows
-            sums[3] += n * (phase["f32_macs"] * c.rows + phase["kv_macs"] * c.attended)
+            sums[3] += n * phase["kv_int16_macs"] * positions
+            sums[4] += n * (phase["f32_macs"] * c.rows + phase["kv_f32_macs"] * positions)
         name = _kernel_name(phase, both[0 if numbers[0] else 1].chunk_rows)  # the last layer's call may be another one
         known = found.setdefault((phase["phase"], name), [0.0] * len(sums))
         known[:] = [a + b for a, b in zip(known, sums, strict=True)]
     kernels = []
-    for (title, name), (calls, size, int_macs, f32_macs, seconds) in found.items():
-        by_read, by_math = limits.read_s(size), limits.math_s(int_macs, f32_macs)
+    for (title, name), (calls, size, int_macs, int16_macs, f32_macs, seconds) in found.items():
+        by_read, by_math = limits.read_s(size), limits.math_s(int_macs, int16_macs, f32_macs)
         pct = 100 * max(by_read, by_math) / seconds if seconds > 0 else 0.0
         bound = "read" if by_read >= by_math else "math"
-        kernels.append(KernelTime(title, name, calls, size, int_macs, f32_macs, seconds, bound, pct))
+        kernels.append(KernelTime(title, name, calls, size, int_macs, int16_macs, f32_macs, seconds, bound, pct))
     outside = profile.wall_s - sum(k.seconds for k in kernels)
     return Explained(profile, limits, tuple(kernels), outside)
 

@@ -21,15 +21,16 @@ class Limits:
     threads: int
     read_gb_s: float
     int8_gmac_s: float
+    int16_gmac_s: float
     f32_gmac_s: float
 
     def read_s(self, size: float) -> float:
         """Least seconds in which ``size`` bytes can be read."""
         return size * 1e-9 / self.read_gb_s
 
-    def math_s(self, int_macs: float, f32_macs: float) -> float:
-        """Least seconds of so many multiply-accumulates on int8 and on f32 operands, one kind after the other."""
-        return (int_macs / self.int8_gmac_s + f32_macs / self.f32_gmac_s) * 1e-9
+    def math_s(self, int_macs: float, int16_macs: float, f32_macs: float) -> float:
+        """Least seconds of so many multiply-accumulates on int8, int16 and f32 operands, one kind after the other."""
+        return (int_macs / self.int8_gmac_s + int16_macs / self.int16_gmac_s + f32_macs / self.f32_gmac_s) * 1e-9
 
 
 def bench_rows(artifact: Artifact, arguments: Sequence[str]) -> list[dict[str, Any]]:
@@ -50,4 +51,4 @@ def bench_rows(artifact: Artifact, arguments: Sequence[str]) -> list[dict[str, A
 def measure_limits(artifact: Artifact, threads: int, isa: str, depth: int = 0) -> Limits:
     """Run a few tokens for the sake of the limits that are measured beside them. ``depth``: positions that a pass reads."""
     (row,) = bench_rows(artifact, ["-p", "0", "-n", "4", "-b", "0", "-r", "5", "-d", str(depth), "-t", str(threads), "--isa", isa])
-    return Limits(threads, row["read_bw_gb_s"], row["int8_peak_gmac_s"], row["f32_peak_gmac_s"])
+    return Limits(threads, row["read_bw_gb_s"], *(row[f"{kind}_peak_gmac_s"] for kind in ("int8", "int16", "f32")))

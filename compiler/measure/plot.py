@@ -30,9 +30,9 @@ def _label(e: Explained) -> str:
 
 
 def _limits(axes: Any, explained: Sequence[Explained], low: float, high: float) -> None:
-    """The slope of the read bandwidth and the two ceilings, of the last run; they are of one machine within minutes."""
+    """The slope of the read bandwidth and the three ceilings, of the last run; they are of one machine within minutes."""
     x = explained[-1].limits
-    for peak, name, style in ((x.int8_gmac_s, "int8", "-"), (x.f32_gmac_s, "f32", "--")):
+    for peak, name, style in ((x.int8_gmac_s, "int8", "-"), (x.int16_gmac_s, "int16", "-."), (x.f32_gmac_s, "f32", "--")):
         knee = peak / x.read_gb_s
         axes.plot([low, knee, high], [low * x.read_gb_s, peak, peak], style, color="0.35", linewidth=1.2)
         axes.annotate(f"{name} peak {peak:.0f} GMAC/s", (high, peak), ha="right", va="bottom", fontsize=8)

@@ -32,9 +32,7 @@ def fuse_experts(graph: Graph) -> Graph:
         last = readers[0] if quantize else act
         gone.update(id(op) for op in (gate, up, act, last, *extra))
         inputs = (gate.inputs[0], up.inputs[0], gate.inputs[1])
-        fused[id(last)] = e.ExpertsGateUp(
-            inputs, last.outputs, gate.origin, gate.weight, up.weight, kind, quantize, gate.bias, up.bias
-        )
+        fused[id(last)] = e.ExpertsGateUp(inputs, last.outputs, gate.origin, gate.weight, up.weight, kind, quantize, gate.bias, up.bias)
     for total in graph.ops:
         if not isinstance(total, e.ExpertSum):
             continue

@@ -15,9 +15,10 @@ class PhaseCost:
     of them take only rows that somebody wants, and are not made if there are none.
 
     A call on M rows reads ``weight_bytes + M * row_bytes`` and, of every sequence it touches, ``kv_bytes`` a position held. A row takes
-    ``int_macs`` on int8 operands, ``f32_macs`` on floats, and ``kv_macs`` more on floats a position it attends to. Of ``experts`` layers
-    of ``expert_bytes`` each a row takes ``experts_used``, so that a call reads those of M rows, at most all. MACs are those that the
-    arithmetic contract asks for: the head's second int8 term counts.
+    ``int_macs`` on int8 operands, ``f32_macs`` on floats, and a position it attends to ``kv_int16_macs`` or ``kv_f32_macs``, as keys and
+    values are stored; of no more than ``window`` positions, if that is not 0. Of ``experts`` layers of ``expert_bytes`` each a row takes
+    ``experts_used``, so that a call reads those of M rows, at most all. MACs are those that the arithmetic contract asks for: the head's
+    second int8 term counts.
     """
 
     probe: int  # index of its INFC_PROBE
@@ -29,7 +30,9 @@ class PhaseCost:
     int_macs: int = 0
     f32_macs: int = 0
     kv_bytes: int = 0
-    kv_macs: int = 0
+    kv_int16_macs: int = 0
+    kv_f32_macs: int = 0
+    window: int = 0
     expert_bytes: int = 0
     experts: int = 0
     experts_used: int = 0
@@ -38,7 +41,7 @@ class PhaseCost:
 @dataclass(frozen=True)
 class StepCost:
     """Sums over a step, in the words of ``infc_costs`` in runtime_c/infc_session.h. MACs are those of one row, attention apart. head: of
-    what rows go through that somebody wants, the last layer from its attention on included."""
+    what rows go through that somebody wants, the last layer from its attention on included. kv: of one layer's attention, a position."""
 
     stream_bytes: int
     head_bytes: int
@@ -46,6 +49,11 @@ class StepCost:
     f32_macs: int
     head_int_macs: int
     head_f32_macs: int
+    kv_int16_macs: int
+    kv_f32_macs: int
+    kv_window: int
+    kv_windowed_layers: int
+    kv_last_window: int
 
 
 def _matrix_bytes(lin: LinearPlan) -> int:
@@ -76,18 +84,20 @@ def _cost(plan: Plan, phase: Phase, probe: int, calls: int) -> PhaseCost:
             return PhaseCost(probe, phase, calls)
         case "attention":
             bytes_per_position = plan.kv.part_bytes // plan.kv.page_size * c.n_kv_heads
-            return PhaseCost(probe, phase, calls, kv_bytes=bytes_per_position, kv_macs=2 * c.n_heads * c.head_dim)
-    macs = {"q8": 0, "f32": 0}
+            macs = 2 * c.n_heads * c.head_dim
+            integer, real = (macs, 0) if plan.kv.integer else (0, macs)
+            return PhaseCost(probe, phase, calls, kv_bytes=bytes_per_position, kv_int16_macs=integer, kv_f32_macs=real, window=phase.window)
+    by_activation = {"q8": 0, "f32": 0}
     for lin in phase.linears:
-        macs[lin.kernels[0].activation] += lin.n * lin.k * phase.terms
+        by_activation[lin.kernels[0].activation] += lin.n * lin.k * phase.terms
     weights = sum(_matrix_bytes(lin) for lin in phase.linears)
     e = phase.experts
     if e is not None and phase.kind != "route":
-        int_macs, f32_macs = e.used * macs["q8"], e.used * macs["f32"]
+        int_macs, f32_macs = e.used * by_activation["q8"], e.used * by_activation["f32"]
         return PhaseCost(
             probe, phase, calls, int_macs=int_macs, f32_macs=f32_macs, expert_bytes=weights, experts=e.count, experts_used=e.used
         )
-    return PhaseCost(probe, phase, calls, weight_bytes=weights, int_macs=macs["q8"], f32_macs=macs["f32"])
+    return PhaseCost(probe, phase, calls, weight_bytes=weights, int_macs=by_activation["q8"], f32_macs=by_activation["f32"])
 
 
 def epilogue_phases(tp: TargetPlan) -> tuple[Phase, ...]:
@@ -116,6 +126,8 @@ def phase_costs(plan: Plan, tp: TargetPlan) -> tuple[PhaseCost, ...]:
 def step_cost(plan: Plan) -> StepCost:
     """The sums; those of all targets are equal, since layout and formats are."""
     costs = phase_costs(plan, plan.targets[0])
+    attention = [p for p in costs if p.phase.kind == "attention"]
+    windowed = [p for p in attention if p.window]  # no family has two windows
     row_bytes = [p.weight_bytes + p.experts_used * p.expert_bytes for p in costs]
     return StepCost(
         stream_bytes=sum(p.calls * size for p, size in zip(costs, row_bytes, strict=True)),
@@ -124,4 +136,9 @@ def step_cost(plan: Plan) -> StepCost:
         f32_macs=sum((p.calls - p.wanted_calls) * p.f32_macs for p in costs),
         head_int_macs=sum(p.wanted_calls * p.int_macs for p in costs),
         head_f32_macs=sum(p.wanted_calls * p.f32_macs for p in costs),
+        kv_int16_macs=attention[0].kv_int16_macs,
+        kv_f32_macs=attention[0].kv_f32_macs,
+        kv_window=max((p.window for p in windowed), default=0),
+        kv_windowed_layers=sum(p.calls for p in windowed),
+        kv_last_window=next(p.window for p in attention if p.wanted_calls),
     )

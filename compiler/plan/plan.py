@@ -178,6 +178,7 @@ class KvPlan:
     n_pages: int
     max_seqs: int
     whole_head: bool  # a work item of q, k and v is a whole head
+    integer: bool  # attention multiplies int16, not floats
 
     @property
     def pool_bytes(self) -> int:

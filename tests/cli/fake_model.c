@@ -22,7 +22,8 @@ enum { VOCAB = 264, DIM = 8, MAX_SEQS = 4, PAGE = 16, BOS = 256, EOS = 257, USER
 static const char *const names[] = {"<s>", "</s>", "<|user|>", "<|assistant|>", "<|system|>", "\xc3\xa9t\xc3\xa9", "[6]", "[7]"};
 static const char meta[] =
     "{\"name\": \"fa\\\"ke\", \"inner\": {\"stream_bytes\": 7}, \"stream_bytes\": 65536, \"head_bytes\": 16384, "
-    "\"int_macs\": 90000, \"f32_macs\": 500, \"head_int_macs\": 30000, \"head_f32_macs\": 20}";
+    "\"int_macs\": 90000, \"f32_macs\": 500, \"head_int_macs\": 30000, \"head_f32_macs\": 20, "
+    "\"kv_int16_macs\": 12, \"kv_f32_macs\": 4, \"kv_window\": 20, \"kv_windowed_layers\": 1, \"kv_last_window\": 0}";
 
 struct infc_model { int32_t n_ctx, threads, max_rows; const char *isa; int open[MAX_SEQS], length[MAX_SEQS], *tokens[MAX_SEQS]; };
 struct infc_sampler { infc_sampling s; uint64_t count; };

@@ -16,8 +16,11 @@ int main(int argc, char **argv) {
     for (int i = 1; i < argc; i++) {
         infc_peak p;
         int rc = infc_peak_open(&p, argv[i], 2);
-        int positive = rc == 0 && infc_peak_measure(&p, INFC_PEAK_INT8, 0.001) > 0 && infc_peak_measure(&p, INFC_PEAK_F32, 0.001) > 0;
-        printf("%s %d %d %d %d\n", argv[i], rc, positive, p.best[INFC_PEAK_INT8], p.best[INFC_PEAK_F32]);
+        int positive = rc == 0;
+        for (int kind = 0; rc == 0 && kind < INFC_PEAK_KINDS; kind++) positive &= infc_peak_measure(&p, kind, 0.001) > 0;
+        printf("%s %d %d", argv[i], rc, positive);
+        for (int kind = 0; kind < INFC_PEAK_KINDS; kind++) printf(" %d", p.best[kind]);
+        printf("\n");
     }
     return 0;
 }

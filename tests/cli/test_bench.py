@@ -7,15 +7,20 @@ import json
 from tests.cli.conftest import Program
 
 KEYS = ["test", "threads", "tok_s", "min", "max", "gb_s", "read_bw_gb_s", "reps"]  # the contract of DESIGN section 6
-MORE = ["read_pct", "gmac_s", "int8_peak_gmac_s", "f32_peak_gmac_s", "math_pct"]
+MORE = ["read_pct", "gmac_s", "int8_peak_gmac_s", "int16_peak_gmac_s", "f32_peak_gmac_s", "math_pct"]
 STREAM, HEAD = 65536, 16384  # bytes in the toy model's description
 INT, F32, HEAD_INT, HEAD_F32 = 90000, 500, 30000, 20  # its multiply-accumulates a row
 POSITION = 4096 / 128  # bytes of keys and values: kv_bytes over the positions of 8 pages
-ATTEND = 2 * 2 * 2 * 4  # multiply-accumulates a position: queries and values, layers, heads, head_dim
+ATTEND_INT16, ATTEND_F32, WINDOW = 12, 4, 20  # multiply-accumulates a position in each of two layers, of which the first has a window
 
 
 def close(a: float, b: float) -> bool:
     return abs(a - b) < 1e-6 * abs(b)
+
+
+def seen(first: int, n: int, window: int = 1 << 30) -> int:
+    """Positions that n rows from position ``first`` on attend to."""
+    return sum(min(p + 1, window) for p in range(first, first + n))
 
 
 def test_json_rows(fake: Program) -> None:
@@ -36,20 +41,21 @@ def test_json_rows(fake: Program) -> None:
 
 def test_every_row_stands_beside_both_limits_of_its_own_run(fake: Program) -> None:
     rows = json.loads(fake.ok("bench", "-p", "20", "-n", "10", "-b", "2", "-t", "1", "-r", "1", "-o", "json"))
-    # multiply-accumulates of one run: (integer, float)
+    # multiply-accumulates of one run, attention apart: (integer, float); positions attended to over the layers; tokens
     macs = {
         # the last of two layers attends for the last row
-        "pp20": (20 * INT + HEAD_INT, 20 * F32 + HEAD_F32 + ATTEND / 2 * (20 * 21 / 2 + 20), 20),
-        "tg10": (10 * (INT + HEAD_INT), 10 * (F32 + HEAD_F32) + ATTEND * 10 * 11 / 2, 10),
-        "batch2": (64 * (INT + HEAD_INT), 64 * (F32 + HEAD_F32) + ATTEND * 2 * 32 * 33 / 2, 64),
+        "pp20": (20 * INT + HEAD_INT, 20 * F32 + HEAD_F32, seen(0, 20, WINDOW) + 20, 20),
+        "tg10": (10 * (INT + HEAD_INT), 10 * (F32 + HEAD_F32), seen(0, 10, WINDOW) + seen(0, 10), 10),
+        "batch2": (64 * (INT + HEAD_INT), 64 * (F32 + HEAD_F32), 2 * (seen(0, 32, WINDOW) + seen(0, 32)), 64),
     }
     assert {r["test"] for r in rows} == set(macs)
     for r in rows:
-        whole, real, tokens = macs[r["test"]]
+        whole, real, positions, tokens = macs[r["test"]]
+        half, real = ATTEND_INT16 * positions, real + ATTEND_F32 * positions
         seconds = tokens / r["tok_s"]
         assert close(r["read_pct"], 100 * r["gb_s"] / r["read_bw_gb_s"])
-        assert close(r["gmac_s"], 1e-9 * (whole + real) / seconds)
-        least = 1e-9 * (whole / r["int8_peak_gmac_s"] + real / r["f32_peak_gmac_s"])
+        assert close(r["gmac_s"], 1e-9 * (whole + half + real) / seconds)
+        least = 1e-9 * (whole / r["int8_peak_gmac_s"] + half / r["int16_peak_gmac_s"] + real / r["f32_peak_gmac_s"])
         assert close(r["math_pct"], 100 * least / seconds)
 
 
@@ -95,5 +101,11 @@ def test_depth(fake: Program) -> None:
     assert list(rows) == ["pp8", "tg4", "pp8 @ d24", "tg4 @ d24"]  # the kept sequence leaves three, so no batch of four
     assert b"depth 64 does not fit" in done.stderr
     deep = rows["tg4 @ d24"]
-    step = STREAM + (25 + 26 + 27 + 28) / 4 * POSITION
+    step = STREAM + (WINDOW + (25 + 26 + 27 + 28) / 4) * POSITION / 2
     assert close(deep["gb_s"], deep["tok_s"] * step * 1e-9)
+    prompt = rows["pp8 @ d24"]  # in one pass, whose rows read more than one window together; the last layer is for the last row
+    assert close(prompt["gb_s"], prompt["tok_s"] / 8 * (STREAM + (WINDOW + 7 + 32) * POSITION / 2) * 1e-9)
+    for r, n, last in ((deep, 4, 4), (prompt, 8, 1)):
+        attention = (seen(24, n, WINDOW) + seen(24 + n - last, last)) * (ATTEND_INT16 + ATTEND_F32)
+        macs = n * (INT + F32) + last * (HEAD_INT + HEAD_F32) + attention
+        assert close(r["gmac_s"], r["tok_s"] / n * macs * 1e-9)

@@ -14,6 +14,7 @@ from infc.emit import emit
 from infc.plan.cost import phase_costs, step_cost
 from infc.plan.layout import n_panels
 from infc.plan.plan import Plan
+from tests.models.families import WINDOW, write_family
 from tests.unit.test_golden import _plan
 
 Tiny = Callable[..., Path]
@@ -53,6 +54,26 @@ def test_multiply_accumulates_are_those_of_the_shapes(model: dict[str, object], 
     assert cost.int_macs + cost.f32_macs == linear + norms - late
     terms = 2 if plan.targets[0].epilogue[-1].terms == 2 else 1
     assert cost.head_int_macs + cost.head_f32_macs == terms * c.dim * c.vocab_size + 2 * c.dim + tail + late
+
+
+@pytest.mark.parametrize("kv", ["q16", "f16"])
+def test_attention_multiplies_what_the_cache_holds(kv: str, tiny_llama: Tiny) -> None:
+    _, plan = _plan(tiny_llama(), ("scalar",), kv=kv)
+    cost, macs = step_cost(plan), 2 * plan.config.n_heads * plan.config.head_dim
+    assert (cost.kv_int16_macs, cost.kv_f32_macs) == ((macs, 0) if kv == "q16" else (0, macs))
+    assert (cost.kv_window, cost.kv_windowed_layers, cost.kv_last_window) == (0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("family", "windowed", "last"), [("llama", 3, WINDOW), ("gemma2", 2, WINDOW), ("gemma3", 6, WINDOW), ("qwen2", 0, 0)]
+)
+def test_windows_bound_what_attention_reads(family: str, windowed: int, last: int, tmp_path: Path) -> None:
+    _, plan = _plan(write_family(tmp_path / "m.gguf", family), ("scalar",))
+    cost = step_cost(plan)
+    assert (cost.kv_window, cost.kv_windowed_layers, cost.kv_last_window) == (WINDOW if windowed else 0, windowed, last)
+    attention = [p for p in phase_costs(plan, plan.targets[0]) if p.phase.kind == "attention"]
+    assert sum(p.calls for p in attention) == plan.config.n_layers
+    assert sum(p.calls for p in attention if p.window == WINDOW) == windowed
 
 
 @pytest.mark.parametrize("model", MODELS, ids=str)

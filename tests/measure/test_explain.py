@@ -89,7 +89,7 @@ def test_the_command(tiny_artifact: Artifact, capsys: Capture) -> None:
     facts = json.loads(out)  # no terminal here
     assert facts["artifact"] == "tiny"
     assert facts["workload"] == {"rows": 2, "depth": 0, "prompt": False, "steps": 2}
-    assert set(facts["limits"]) == {"threads", "read_gb_s", "int8_gmac_s", "f32_gmac_s"}
+    assert set(facts["limits"]) == {"threads", "read_gb_s", "int8_gmac_s", "int16_gmac_s", "f32_gmac_s"}
     assert "measure" in err
 
 
@@ -105,8 +105,9 @@ def test_the_table(tiny: Explainer, capsys: Capture, monkeypatch: pytest.MonkeyP
     assert "outside the kernels" in text
 
 
-LIMITS = Limits(threads=1, read_gb_s=10.0, int8_gmac_s=100.0, f32_gmac_s=10.0)
-PHASE = {"row_bytes": 0, "int_macs": 0, "f32_macs": 0, "kv_bytes": 0, "kv_macs": 0, "weight_bytes": 0, "terms": 1, "wanted_calls": 0}
+LIMITS = Limits(threads=1, read_gb_s=10.0, int8_gmac_s=100.0, int16_gmac_s=50.0, f32_gmac_s=10.0)
+KV = {"kv_bytes": 0, "kv_int16_macs": 0, "kv_f32_macs": 0, "window": 0}
+PHASE = KV | {"row_bytes": 0, "int_macs": 0, "f32_macs": 0, "weight_bytes": 0, "terms": 1, "wanted_calls": 0}
 
 
 def test_shares_of_the_limits() -> None:
@@ -140,7 +141,7 @@ def test_of_a_prompt_the_last_layer_takes_the_last_row() -> None:
     some = PHASE | {"calls": 3, "wanted_calls": 1, "kernels": by_rows}
     phases = [
         some | {"probe": 0, "phase": "a", "weight_bytes": 100, "int_macs": 10, "f32_macs": 1},
-        some | {"probe": 1, "phase": "b", "kv_bytes": 7, "kv_macs": 5},
+        some | {"probe": 1, "phase": "b", "kv_bytes": 7, "kv_int16_macs": 5, "kv_f32_macs": 2},
         some | {"probe": 2, "phase": "c", "expert_bytes": 9, "experts": 20, "experts_used": 2},
         some | {"probe": 3, "phase": "d", "calls": 1, "weight_bytes": 30},
     ]
@@ -150,9 +151,26 @@ def test_of_a_prompt_the_last_layer_takes_the_last_row() -> None:
     assert [(k.kernel, k.calls) for k in (a, b, c, d)] == [("many", 7), ("many", 7), ("many", 7), ("one", 1)]
     assert (a.bytes, a.int_macs, a.f32_macs) == (7 * 100, 10 * (2 * 40 + 1), 2 * 40 + 1)
     assert b.bytes == 7 * (2 * (24 + 40 + 48) + 48)
-    assert b.f32_macs == 5 * (2 * (40 * 8 + 40 * 41 / 2) + 48)
+    assert (b.int16_macs, b.f32_macs) == (5 * (2 * (40 * 8 + 40 * 41 / 2) + 48), 2 * (2 * (40 * 8 + 40 * 41 / 2) + 48))
     assert c.bytes == 9 * (2 * 3 * 20 + 2)
     assert d.bytes == 30
+
+
+@pytest.mark.parametrize("window", [1, 5, 12, 30, 100])
+def test_a_window_bounds_what_is_read_and_attended_to(window: int) -> None:
+    """A prompt of 20 rows from position 10 on in chunks of 16 and 4, and three sequences at position 17."""
+    attention = PHASE | {"probe": 0, "phase": "a", "calls": 2, "kv_bytes": 7, "kv_int16_macs": 5, "window": window, "kernels": [
+        {"name": "a", "rows": None}]}  # fmt: skip
+    prompt = Profile(Workload(20, 10, True, 1), "avx2", 1, 16, np.full(1, 1e-4), np.array([4.0]), wall_s=1e-3, position=0)
+    (a,) = explain_profile([attention], prompt, LIMITS).kernels
+    rows = [set(range(max(0, p + 1 - window), p + 1)) for p in range(10, 30)]
+    assert a.int16_macs == 5 * 2 * sum(len(r) for r in rows)
+    assert a.bytes == 7 * 2 * (len(set().union(*rows[:16])) + len(set().union(*rows[16:])))
+    decode = Profile(Workload(3, 17, False, 1), "avx2", 1, 3, np.full(1, 1e-4), np.array([2.0]), wall_s=1e-3, position=17)
+    (a,) = explain_profile([attention], decode, LIMITS).kernels
+    assert (a.bytes, a.int16_macs) == (7 * 2 * 3 * min(18, window), 5 * 2 * 3 * min(18, window))
+    (a,) = explain_profile([attention | {"window": 0}], decode, LIMITS).kernels
+    assert a.int16_macs == 5 * 2 * 3 * 18
 
 
 @pytest.mark.parametrize("damage", ["phases.json", "recipe.json"])

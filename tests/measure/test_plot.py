@@ -22,11 +22,11 @@ SVG = "{http://www.w3.org/2000/svg}"
 def explained(workload: Workload, *kernels: KernelTime) -> Explained:
     times = np.array([k.seconds for k in kernels])
     profile = Profile(workload, "avx2", 1, 1, times, np.ones(len(kernels)), wall_s=float(times.sum()), position=0)
-    return Explained(profile, Limits(1, 25.0, 400.0, 100.0), kernels, 0.0)
+    return Explained(profile, Limits(1, 25.0, 400.0, 200.0, 100.0), kernels, 0.0)
 
 
 def kernel(phase: str, intensity: float) -> KernelTime:
-    return KernelTime(phase, f"k_{phase}", 1, 1e6, intensity * 1e6, 0.0, 1e-4, "read", 50.0)
+    return KernelTime(phase, f"k_{phase}", 1, 1e6, intensity * 1e6, 0.0, 0.0, 1e-4, "read", 50.0)
 
 
 @pytest.fixture
@@ -48,6 +48,7 @@ def test_every_kernel_and_limit_is_on_it(two: list[Explained], tmp_path: Path) -
     assert "tiny & <small>" in text
     for words in (
         "int8 peak 400 GMAC/s",
+        "int16 peak 200 GMAC/s",
         "f32 peak 100 GMAC/s",
         "read 25.0 GB/s",
         "decode, 1 sequence: qkv, 50 % of read",

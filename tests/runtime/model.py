@@ -74,15 +74,11 @@ class Runtime:
 
 
 class Model:
-    def __init__(
-        self, runtime: Runtime, *, weights_path: Path | None = None, isa: str | None = None, **options: int
-    ) -> None:
+    def __init__(self, runtime: Runtime, *, weights_path: Path | None = None, isa: str | None = None, **options: int) -> None:
         self.rt, ffi = runtime, runtime.ffi
         self.handle = ffi.NULL
         given = ffi.new("infc_options *", {"size": ffi.sizeof("infc_options"), **{"threads": 1, **options}})
-        keep = [
-            ffi.new("char[]", str(v).encode()) if v is not None else ffi.NULL for v in (weights_path, isa)
-        ]
+        keep = [ffi.new("char[]", str(v).encode()) if v is not None else ffi.NULL for v in (weights_path, isa)]
         given.weights_path, given.isa = keep
         out = ffi.new("infc_model **")
         runtime.check(runtime.lib.infc_open(given, out))
@@ -95,9 +91,7 @@ class Model:
             self.handle = self.rt.ffi.NULL
             assert problem == 0, f"fake_program.c:{problem}"
 
-    def __getattr__(
-        self, name: str
-    ):  # seq_open(), seq_fork(seq, length), verify() ...: infc_* with the error raised
+    def __getattr__(self, name: str):  # seq_open(), seq_fork(seq, length), verify() ...: infc_* with the error raised
         function = getattr(self.rt.lib, "infc_" + name)
         return lambda *args: self.rt.check(function(self.handle, *args))
 

@@ -207,12 +207,8 @@ int main(void) {
     program = harness.build(tmp_path / "prog", harness.HERE / "fake_program.c", main, archive)
     bare = subprocess.run(["nonsense"], executable=program, capture_output=True, text=True, check=False)
     assert bare.returncode == -EFILE and "trailer" in bare.stdout
-    whole = harness.append_blob(
-        tmp_path / "whole", b""
-    )  # a copy with the blob; its mode must be the program's
+    whole = harness.append_blob(tmp_path / "whole", b"")  # a copy with the blob; its mode must be the program's
     shutil.copy(program, whole)
     harness.append_blob(whole, default_blob())
-    done = subprocess.run(
-        ["nonsense"], executable=whole, cwd="/", capture_output=True, text=True, check=False
-    )
+    done = subprocess.run(["nonsense"], executable=whole, cwd="/", capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "ok\n")

@@ -109,32 +109,21 @@ def test_amd_cpus_with_avx512_read_without_prefetch_instructions(runtime) -> Non
 
 
 def test_avx2_needs_the_operating_system_too(runtime) -> None:
-    assert (
-        missing(runtime, regs(runtime, HASWELL, xcr0=4), AVX2)
-        == "the operating system's support for AVX registers"
-    )
+    assert missing(runtime, regs(runtime, HASWELL, xcr0=4), AVX2) == "the operating system's support for AVX registers"
     assert missing(runtime, regs(runtime, HASWELL, leaf1_ecx=1 << 28), AVX2) == "AVX"
     assert missing(runtime, regs(runtime, HASWELL), AVX2) is None
 
 
 def test_this_machine_agrees_with_the_kernel(runtime) -> None:
-    flags = next(
-        line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("flags")
-    ).split()
+    flags = next(line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("flags")).split()
     r = runtime.ffi.new("infc_cpu_regs *", runtime.lib.infc_cpu_read())
     features = runtime.lib.infc_cpu_features(r)
     assert bool(features & AVX2) == ({"avx2", "fma", "f16c"} <= set(flags))
-    assert bool(features & AVX512) == (
-        {"avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512_vnni"} <= set(flags)
-    )
+    assert bool(features & AVX512) == ({"avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512_vnni"} <= set(flags))
 
 
-def test_a_backend_the_cpu_lacks_is_refused_in_one_sentence(
-    open_model, archive: Path, tmp_path: Path
-) -> None:
-    with pytest.raises(
-        RuntimeFailure, match="this CPU lacks .*compile with --target .* fat target such as"
-    ) as failure:
+def test_a_backend_the_cpu_lacks_is_refused_in_one_sentence(open_model, archive: Path, tmp_path: Path) -> None:
+    with pytest.raises(RuntimeFailure, match="this CPU lacks .*compile with --target .* fat target such as") as failure:
         open_model(isa="future")
     assert failure.value.code == EHOST and "\n" not in failure.value.message
     library = harness.append_blob(
@@ -153,9 +142,7 @@ def test_an_isa_that_was_not_compiled_in(open_model) -> None:
     assert failure.value.code == EINPUT
 
 
-@pytest.mark.parametrize(
-    "options", [{"threads": -1}, {"threads": 5000}, {"ubatch": -1}, {"ubatch": 9}, {"flags": 8}, {"size": 4}]
-)
+@pytest.mark.parametrize("options", [{"threads": -1}, {"threads": 5000}, {"ubatch": -1}, {"ubatch": 9}, {"flags": 8}, {"size": 4}])
 def test_bad_options(open_model, options: dict[str, int]) -> None:
     with pytest.raises(RuntimeFailure) as failure:
         open_model(**options)
@@ -286,10 +273,7 @@ def test_quota(runtime, tmp_path: Path, case: str) -> None:
 def test_physical_cores(runtime, tmp_path: Path, siblings: list[str], cpus, cores: int) -> None:
     root = tree(
         tmp_path,
-        {
-            f"sys/devices/system/cpu/cpu{i}/topology/thread_siblings_list": s + "\n"
-            for i, s in enumerate(siblings)
-        },
+        {f"sys/devices/system/cpu/cpu{i}/topology/thread_siblings_list": s + "\n" for i, s in enumerate(siblings)},
     )
     mask = runtime.ffi.new("infc_cpu_mask *")
     for cpu in cpus:

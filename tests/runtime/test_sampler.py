@@ -39,9 +39,7 @@ class Sampler:
         return choice.id, choice.logprob
 
     def accept(self, *ids: int) -> None:
-        self.rt.check(
-            self.rt.lib.infc_sampler_accept(self.handle, self.rt.ffi.new("int32_t[]", ids), len(ids))
-        )
+        self.rt.check(self.rt.lib.infc_sampler_accept(self.handle, self.rt.ffi.new("int32_t[]", ids), len(ids)))
 
 
 @pytest.fixture
@@ -110,9 +108,7 @@ def test_against_numpy(runtime, sampler, options: dict[str, float]) -> None:
             logits = random_logits(seed * 100 + turn)
             got, logprob = s(logits)
             window = o["repeat_last_n"] if o["repeat_last_n"] >= 0 else 40
-            want = reference(
-                logits, runtime.lib.infc_uniform(seed, turn), recent[-int(window) :] if window else [], o
-            )
+            want = reference(logits, runtime.lib.infc_uniform(seed, turn), recent[-int(window) :] if window else [], o)
             assert got == want, (seed, turn)
             x = logits.astype(np.float64)
             assert logprob == pytest.approx(x[got] - x.max() - math.log(np.exp(x - x.max()).sum()), abs=2e-6)
@@ -130,9 +126,7 @@ def test_frequencies(sampler, temperature: float) -> None:
     drawn = [s(logits)[0] for _ in range(n)]
     counts = np.array([drawn.count(t) for t in (3, 50, 99)])
     assert counts.sum() == n
-    assert (
-        (counts - n * p) ** 2 / (n * p)
-    ).sum() < 13.8  # chi-square, 2 degrees of freedom, 0.1 %; the seed is fixed
+    assert ((counts - n * p) ** 2 / (n * p)).sum() < 13.8  # chi-square, 2 degrees of freedom, 0.1 %; the seed is fixed
 
 
 def test_the_same_seed_draws_the_same_and_another_does_not(sampler) -> None:
@@ -174,9 +168,7 @@ def test_ties_go_to_the_lower_id(sampler) -> None:
     assert sampler(top_p=0.001)(logits)[0] == 20
 
 
-@pytest.mark.parametrize(
-    "options", [{"temperature": 0}, {}, {"top_k": 3}, {"top_p": 0.9}, {"min_p": 0.1}], ids=str
-)
+@pytest.mark.parametrize("options", [{"temperature": 0}, {}, {"top_k": 3}, {"top_p": 0.9}, {"min_p": 0.1}], ids=str)
 def test_strange_logits(sampler, options: dict[str, float]) -> None:
     s = sampler(**options)
     assert s(np.full(VOCAB, np.nan, np.float32)) == (0, -math.inf)

@@ -80,9 +80,7 @@ def test_forks_appending_in_one_step_copy_the_page_once_each_but_for_the_last(op
     b = model.seq_fork(a, 6)
     free = model.free_pages()
     logits, _ = model.step([(a, 6, 1, 1), (b, 6, 2, 1)])
-    np.testing.assert_array_equal(
-        logits, [expected_logits([*TOKENS[:6], 1]), expected_logits([*TOKENS[:6], 2])]
-    )
+    np.testing.assert_array_equal(logits, [expected_logits([*TOKENS[:6], 1]), expected_logits([*TOKENS[:6], 2])])
     assert model.free_pages() == free - 1
 
 
@@ -158,13 +156,9 @@ def test_missing_buffers_are_refused(open_model, runtime) -> None:
     model.seq_open()
     row = runtime.ffi.new("infc_row[]", [(0, 0, 0, 1)])
     null = runtime.ffi.NULL
-    assert (
-        runtime.lib.infc_step(model.handle, row, 1, null, null) == EINPUT and "logits" in runtime.last_error()
-    )
+    assert runtime.lib.infc_step(model.handle, row, 1, null, null) == EINPUT and "logits" in runtime.last_error()
     row[0].flags = 2
-    assert (
-        runtime.lib.infc_step(model.handle, row, 1, null, null) == EINPUT and "hidden" in runtime.last_error()
-    )
+    assert runtime.lib.infc_step(model.handle, row, 1, null, null) == EINPUT and "hidden" in runtime.last_error()
     assert runtime.lib.infc_step(model.handle, row, 0, null, null) == EINPUT
     assert runtime.lib.infc_step(model.handle, null, 1, null, null) == EINPUT
     assert runtime.lib.infc_step(null, row, 1, null, null) == EINPUT
@@ -182,9 +176,7 @@ def test_a_full_pool_refuses_the_whole_step_and_recovers(open_model) -> None:
     f = model.seq_fork(a, 6)
     free = model.free_pages()
     assert free == 2
-    with pytest.raises(
-        RuntimeFailure, match="24 pages"
-    ) as failure:  # copy on write, then one page, then one too many
+    with pytest.raises(RuntimeFailure, match="24 pages") as failure:  # copy on write, then one page, then one too many
         model.step([(f, 6, 1, 1), (b, 0, 2, 1), *rows_of(a, [3] * 3, start=6)])
     assert failure.value.code == ELIMIT
     assert model.free_pages() == free and [model.seq_length(s) for s in (a, b, f)] == [6, 0, 6]

@@ -16,10 +16,7 @@ from tests.runtime.model import Model, RuntimeFailure
 PLAIN = [chr(c) for c in range(33, 127) if chr(c) not in "`~"] + ["Ġ", "Ċ", "Ã", "©"]
 TOKENS = [*PLAIN, "he", "ll", "<s>", "</s>", "<|im|>"]
 BOS, EOS, IM = TOKENS.index("<s>"), TOKENS.index("</s>"), TOKENS.index("<|im|>")
-TEMPLATE = (
-    "{% for m in messages %}<|im|>{{ m.role }}\n{{ m.content }}</s>{% endfor %}"
-    "{% if add_generation_prompt %}<|im|>A{% endif %}"
-)
+TEMPLATE = "{% for m in messages %}<|im|>{{ m.role }}\n{{ m.content }}</s>{% endfor %}{% if add_generation_prompt %}<|im|>A{% endif %}"
 KV = {
     "tokenizer.ggml.model": "gpt2",
     "tokenizer.ggml.pre": "gpt-2",
@@ -64,9 +61,7 @@ class Text:
         assert self.ffi.buffer(out)[cap] == b"#"
         return n, self.ffi.buffer(out)[: min(n, cap)]
 
-    def chat(
-        self, messages: list[tuple[str, bytes]], prompt: int = 1, cap: int = 100
-    ) -> tuple[int, list[int]]:
+    def chat(self, messages: list[tuple[str, bytes]], prompt: int = 1, cap: int = 100) -> tuple[int, list[int]]:
         keep = [(self.ffi.new("char[]", r.encode()), self.ffi.from_buffer(c), len(c)) for r, c in messages]
         out = self.ffi.new("int32_t[]", cap + 1)
         n = self.model.chat_tokenize(self.ffi.new("infc_message[]", keep), len(keep), prompt, out, cap)

@@ -25,9 +25,7 @@ def run(*command: str | Path) -> None:
     assert (done.returncode, done.stdout) == (0, "ok\n"), done.stdout + done.stderr
 
 
-@pytest.mark.parametrize(
-    "flags", [("-O2",), ("-O0", "-fsanitize=thread"), ("-O0", *ADDRESS)], ids=["plain", "thread", "address"]
-)
+@pytest.mark.parametrize("flags", [("-O2",), ("-O0", "-fsanitize=thread"), ("-O0", *ADDRESS)], ids=["plain", "thread", "address"])
 def test_barriers(tmp_path: Path, flags: tuple[str, ...]) -> None:
     program = harness.build(tmp_path / "stress", *TEAM, harness.HERE / "stress_threads.c", flags=flags)
     for n in (1, 2, 3, 5, 7):  # 7 is past the flat barrier's limit
@@ -170,7 +168,5 @@ def test_only_the_public_interface_is_exported(tmp_path: Path) -> None:
     assert len(public) <= 25
     sources = (*harness.SOURCES, harness.HERE / "fake_program.c")
     library = harness.build(tmp_path / "lib.so", *sources, flags=("-shared", "-fvisibility=hidden", "-O0"))
-    listed = subprocess.run(
-        ["nm", "-D", "--defined-only", library], capture_output=True, text=True, check=True
-    )
+    listed = subprocess.run(["nm", "-D", "--defined-only", library], capture_output=True, text=True, check=True)
     assert {line.split()[-1] for line in listed.stdout.splitlines()} == public

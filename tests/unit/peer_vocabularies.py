@@ -28,7 +28,7 @@ def _folder() -> Path:
 
 @cache
 def _download() -> str:
-    """"" if the folder is there, else why not."""
+    """Empty if the folder is there, else why not."""
     folder = _folder()
     if folder.is_dir():
         return ""

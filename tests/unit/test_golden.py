@@ -28,11 +28,11 @@ CASES = {
 }
 
 
-def _plan(path: Path, targets: tuple[str, ...]) -> tuple[str, Plan]:
+def _plan(path: Path, targets: tuple[str, ...], **options: object) -> tuple[str, Plan]:
     model = read(path)
     config, _ = validate(model)
     graph = list(run_passes(build(model, config)))[-1][1]
-    return dump(graph), build_plan(graph, CompileOptions.create(), tuple(target(t) for t in targets), "tiny")
+    return dump(graph), build_plan(graph, CompileOptions.create(**options), tuple(target(t) for t in targets), "tiny")
 
 
 @pytest.mark.parametrize("case", CASES)
