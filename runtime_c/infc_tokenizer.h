@@ -65,6 +65,7 @@ typedef struct infc_tokenizer {
     int keep_end;          // with merge_spaces: but at the end one stays
     int split_spaces;      // UNIGRAM: no token has a space but at its beginning, and a sum begins anew before each
     int words_apart;       // UNIGRAM: what is before a space decides nothing of what is from there on
+    int float_sums;        // UNIGRAM: sums are rounded to floats, as SentencePiece's are
     int prefix_once;       // with space_prefix: not before a text that begins with a space
     int prefix_first;      // with space_prefix: not after an added token
     infc_scan scan;

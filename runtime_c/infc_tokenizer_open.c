@@ -8,7 +8,7 @@
 enum { VERSION = 5, N_HEADER = 14, PREFIX = 16 };
 enum {
     FLAG_ADD_BOS = 1, FLAG_SPACE_PREFIX = 4, FLAG_ADD_SEP = 8, FLAG_MERGE_SPACES = 16, FLAG_KEEP_END = 32, FLAG_SPLIT_SPACES = 64,
-    FLAG_PREFIX_ONCE = 128, FLAG_PREFIX_FIRST = 256, FLAG_WORDS_APART = 512
+    FLAG_PREFIX_ONCE = 128, FLAG_PREFIX_FIRST = 256, FLAG_WORDS_APART = 512, FLAG_FLOAT_SUMS = 1024
 };
 enum { H_VOCAB_SIZE, H_N_MERGES, H_FLAGS, H_BOS, H_EOS, H_EOT, H_N_CLASSES, H_N_STAGES, H_KIND, H_WORD_HOMES,
        H_SHORT_HOMES, H_LONGEST_WORD, H_SEP, H_UNKNOWN };
@@ -133,6 +133,7 @@ static int open_unigram(infc_tokenizer *t, const uint32_t *h, const table *s) {
     t->merge_spaces = (h[H_FLAGS] & FLAG_MERGE_SPACES) != 0;
     t->keep_end = (h[H_FLAGS] & FLAG_KEEP_END) != 0;
     t->words_apart = (h[H_FLAGS] & FLAG_WORDS_APART) != 0;
+    t->float_sums = (h[H_FLAGS] & FLAG_FLOAT_SUMS) != 0;
     t->split_spaces = (h[H_FLAGS] & FLAG_SPLIT_SPACES) != 0;
     return !has_bytes || ids_ok(t->byte_ids, 256, t->vocab_size, 0) ? 0 : INFC_EFILE;
 }

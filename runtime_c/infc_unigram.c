@@ -208,9 +208,10 @@ static void settle(const infc_tokenizer *t, window *w, size_t at, int *unknown, 
     drop(w, at);
 }
 
-static inline void offer(window *w, size_t from, size_t to, uint32_t token, double score) {
+static inline void offer(const infc_tokenizer *t, window *w, size_t from, size_t to, uint32_t token, double score) {
     step *s = &w->steps[to];
     score += w->steps[from].score;
+    if (t->float_sums) score = (float)score;
     if (s->begin == UNREACHED || score > s->score) *s = (step){score, (uint32_t)from, token, 0};
 }
 
@@ -227,11 +228,11 @@ static size_t offer_all(stream *s, window *w, size_t at, size_t *length, int *er
         const uint32_t token = t->trie.tokens[node];
         if (token >= t->vocab_size) continue;
         farthest = i + 1;
-        offer(w, at, farthest, token, t->scores[token]);
+        offer(t, w, at, farthest, token, t->scores[token]);
         alone |= farthest - at == *length;
     }
     if (!alone) {
-        offer(w, at, at + *length, INFC_TRIE_NONE, t->scores[t->vocab_size]);
+        offer(t, w, at, at + *length, INFC_TRIE_NONE, t->scores[t->vocab_size]);
         if (farthest < at + *length) farthest = at + *length;
     }
     return farthest;

@@ -21,6 +21,7 @@ HEADER = (
 )  # fmt: skip
 FLAG_ADD_BOS, FLAG_IGNORE_MERGES, FLAG_SPACE_PREFIX, FLAG_ADD_SEP, FLAG_MERGE_SPACES = 1, 2, 4, 8, 16
 FLAG_KEEP_END, FLAG_SPLIT_SPACES, FLAG_PREFIX_ONCE, FLAG_PREFIX_FIRST, FLAG_WORDS_APART = 32, 64, 128, 256, 512
+FLAG_FLOAT_SUMS = 1024
 # BPE: byte-level, words cut by the splits' automata. SPM: merging from characters, SentencePiece's and Gemma's. WORDPIECE: BERT's.
 # UNIGRAM: SentencePiece's tokens of the best sum of scores.
 KIND_BPE, KIND_SPM, KIND_WORDPIECE, KIND_UNIGRAM = 0, 1, 2, 3

@@ -3,7 +3,8 @@
 Before that a map of characters makes text alike (the file's ``precompiled_charsmap``, mostly NFKC with white space made spaces). It is
 a double array (Darts) of what SentencePiece finds in text, and stays one. As in SentencePiece, spaces are marks, runs
 of them may be merged and one may be put first, and a character without a token is the unknown one, or the tokens of its bytes where the
-vocabulary has all 256. Sums are doubles, as in HF and llama.cpp.
+vocabulary has all 256. Sums are doubles, as in HF and llama.cpp; those of a tokenizer.model are rounded as SentencePiece rounds them, which
+decides between ways that are equally good.
 """
 
 from __future__ import annotations
@@ -13,7 +14,15 @@ from collections.abc import Mapping
 import numpy as np
 
 from infc.errors import InputError
-from infc.tokenizer.section import FLAG_KEEP_END, FLAG_MERGE_SPACES, FLAG_SPACE_PREFIX, FLAG_SPLIT_SPACES, FLAG_WORDS_APART, NONE
+from infc.tokenizer.section import (
+    FLAG_FLOAT_SUMS,
+    FLAG_KEEP_END,
+    FLAG_MERGE_SPACES,
+    FLAG_SPACE_PREFIX,
+    FLAG_SPLIT_SPACES,
+    FLAG_WORDS_APART,
+    NONE,
+)
 from infc.tokenizer.trie import trie
 from infc.tokenizer.vocabulary import BYTE, NORMAL, OWN, PREFIX, SPACE_MARK, USER_DEFINED, Vocabulary, byte_tokens, unmarked
 
@@ -34,7 +43,7 @@ def special_ids(vocabulary: Vocabulary) -> dict[str, int]:
 def unigram_tables(vocabulary: Vocabulary) -> tuple[dict[str, int], dict[str, np.ndarray | bytes]]:
     """Header and tables. InputError G68, G69, G78, G79."""
     scores, unknown_score = scores_of(vocabulary)
-    split = vocabulary.own_flag("split")
+    split, floats = vocabulary.own_flag("split"), vocabulary.own_flag("float_sums")
     met = np.isin(vocabulary.types, (NORMAL, USER_DEFINED)) & ~np.isnan(scores)
     words = {
         unmarked(token): i for i, token in enumerate(vocabulary.tokens)
@@ -48,7 +57,8 @@ def unigram_tables(vocabulary: Vocabulary) -> tuple[dict[str, int], dict[str, np
         | FLAG_MERGE_SPACES * vocabulary.flag("remove_extra_whitespaces", False)
         | FLAG_KEEP_END * vocabulary.own_flag("keep_end")
         | FLAG_SPLIT_SPACES * split
-        | FLAG_WORDS_APART * (_words_apart(words, scores, unknown_score, split) and (has_bytes or b" " in words)),
+        | FLAG_WORDS_APART * (not floats and _words_apart(words, scores, unknown_score, split) and (has_bytes or b" " in words))
+        | FLAG_FLOAT_SUMS * floats,
     }
     return header, {
         "byte_ids": byte_tokens(vocabulary) if has_bytes else b"",

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import sentencepiece
 
+from infc.cli.main import main
 from infc.errors import InputError
 from infc.frontend.hf.sentencepiece import read
 from infc.frontend.inputs import files_of, open_model
@@ -21,7 +22,7 @@ from infc.limits import DEFAULT, Limits
 from infc.tokenizer import compile_tokenizer
 from tests.models.hf_folder import P, write_folder
 from tests.models.tiny import text_of_the_vocabulary
-from tests.unit.tokenizer_support import BOS, CTokenizer, host_isas
+from tests.unit.tokenizer_support import BOS, CTokenizer, adversarial, host_isas
 
 Tiny = Callable[..., Path]
 ROWS = 320  # of the tiny model's embedding
@@ -34,8 +35,14 @@ LLAMA = {
 def trained(**options: Any) -> bytes:
     """A model as Llama's: byte-pair encoding with byte fallback, which leaves the text alone."""
     out = io.BytesIO()
-    lines = iter(text_of_the_vocabulary().splitlines() * 4)
-    sentencepiece.SentencePieceTrainer.train(sentence_iterator=lines, model_writer=out, minloglevel=2, num_threads=1, **(LLAMA | options))
+    lines = text_of_the_vocabulary().splitlines() * 4
+    if options.get("model_type") == "unigram":  # takes more text for as many tokens
+        from pydoc_data.topics import topics  # type: ignore[attr-defined]  # the language reference: half a megabyte of English
+
+        lines = "\n".join(topics[k] for k in sorted(topics)).splitlines()[:4000] + ["naïve 世界 ½ ﬁ"] * 20
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(lines), model_writer=out, minloglevel=2, num_threads=1, **(LLAMA | options)
+    )
     return out.getvalue()
 
 
@@ -53,6 +60,43 @@ def folder(tmp_path: Path, tiny_llama: Tiny) -> Callable[..., Path]:
         return out
 
     return make
+
+
+# Options of the trainer: what T5's, XLNet's and Japanese GPT's models do, and what else can be said.
+UNIGRAM: dict[str, dict[str, Any]] = {
+    "T5's": {"normalization_rule_name": "nmt_nfkc", "remove_extra_whitespaces": True, "byte_fallback": False},
+    "bytes": {"normalization_rule_name": "nfkc", "remove_extra_whitespaces": True},
+    "folded": {"normalization_rule_name": "nmt_nfkc_cf", "remove_extra_whitespaces": True, "add_dummy_prefix": False},
+    "spaces kept": {"normalization_rule_name": "nmt_nfkc", "byte_fallback": False},
+    "as it is": {},
+    "symbols": {"normalization_rule_name": "nmt_nfkc", "user_defined_symbols": ["<sep>", "<b>"], "add_dummy_prefix": False},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", UNIGRAM)
+def test_unigram_ids_are_sentencepieces(name: str, folder: Callable[..., Path], built: Any) -> None:
+    """Every id of 12,000 strings, those of equally good cuts too: its sums are floats, and so are ours here."""
+    raw = trained(model_type="unigram", vocab_size=500, **UNIGRAM[name])
+    theirs = sentencepiece.SentencePieceProcessor(model_proto=raw)
+    with open_model(folder(raw, {"tokenizer_class": "T5Tokenizer"} if name == "T5's" else {}, rows=505)) as model:
+        validate(model)
+        kv = model.kv
+    assert kv[P + "model"] == "t5"
+    assert (kv[P + "add_bos_token"], kv[P + "add_eos_token"]) == ((False, True) if name == "T5's" else (True, False))
+    c = CTokenizer(built, compile_tokenizer(kv, len(kv[P + "tokens"])))
+    rnd = random.Random(name)
+    words = [*text_of_the_vocabulary().split(), " ", "  ", "\n", "\t", "\u3000", "\u2581", "é", "e\u0301", "世界", "\u2460", "\ufb01", "½",
+             "ß", "\U0001f642", "42", "zq", "a", "an", "ana", "\x7f", "\u200b", "ｶﾞ"]  # fmt: skip
+    hostile = adversarial(rnd, ["</s>"])
+    for i in range(12_000):
+        text = hostile() if i % 3 == 0 else "".join(rnd.choice(words) + rnd.choice(["", " "]) for _ in range(rnd.randint(1, 12)))
+        if name == "symbols" and i % 2:
+            text = text.strip() + rnd.choice(["<sep>", "<b>"]) + "the"
+        text = text.replace("\0", "")  # ends a text to the trainer's map
+        assert c.encode(text.encode(), 0) == theirs.encode(text), repr(text)
+    for part in ("a", "an", "the ", " ", "世", "\u3000a", "é"):
+        long = part * 30_000
+        assert c.encode(long.encode(), 0) == theirs.encode(long), repr(part)
 
 
 @pytest.mark.parametrize("prefix", [True, False])
@@ -107,6 +151,7 @@ def field(number: int, value: bytes) -> bytes:
 
 
 GOOD = field(1, field(1, b"a"))
+UNKNOWN = field(1, field(1, b"?") + b"\x18\x02")
 BAD: list[tuple[str, str, bytes]] = [
     ("S13", "empty piece list", b"\x12"),
     ("G67", "no pieces", field(2, b"\x18\x02")),
@@ -117,7 +162,14 @@ BAD: list[tuple[str, str, bytes]] = [
     ("S13", "a piece of another type", field(1, field(1, b"a") + b"\x18\x09")),
     ("S13", "a piece that is no text", field(1, field(1, b"\xff"))),
     ("S13", "a score that is a number", field(1, field(1, b"a") + b"\x10\x01")),
-    ("G76", "no trainer", GOOD),
+    ("S13", "no trainer: a unigram model without an unknown piece", GOOD),
+    ("S13", "two unknown pieces", GOOD + UNKNOWN + UNKNOWN),
+    ("S13", "nothing but an unknown piece", UNKNOWN),
+    ("S13", "byte fallback without bytes", GOOD + UNKNOWN + field(2, b"\x98\x02\x01")),
+    ("S13", "a byte without byte fallback", GOOD + UNKNOWN + field(1, field(1, b"<0x00>") + b"\x18\x06")),
+    ("S13", "a map of characters that is a number", GOOD + UNKNOWN + field(3, b"\x10\x01")),
+    ("G76", "words", GOOD + field(2, b"\x18\x03")),
+    ("G76", "spaces as they are", GOOD + UNKNOWN + field(3, b"\x28\x00")),
     ("G76", "no byte fallback", GOOD + field(2, b"\x18\x02")),
     ("G76", "a normalizer", GOOD + field(2, b"\x18\x02\x98\x02\x01") + field(3, field(2, b"x"))),
 ]
@@ -133,7 +185,7 @@ def test_refused(code: str, data: bytes) -> None:
 @pytest.mark.parametrize(
     ("options", "named"),
     [
-        ({"model_type": "unigram"}, "unigram"),
+        ({"model_type": "char"}, "characters"),
         ({"byte_fallback": False}, "byte fallback"),
         ({"normalization_rule_name": "nmt_nfkc"}, "normalizer"),
         ({"remove_extra_whitespaces": True}, "normalizer"),
@@ -154,9 +206,10 @@ def test_more_pieces_than_rows(folder: Callable[..., Path]) -> None:
         open_model(path, Limits(vocab=100))
 
 
-def test_whatever_the_bytes_hold() -> None:
+@pytest.mark.parametrize("options", [{}, {"model_type": "unigram", "vocab_size": 500} | UNIGRAM["T5's"]], ids=["BPE", "unigram"])
+def test_whatever_the_bytes_hold(options: dict[str, Any]) -> None:
     """Random edits of a real file: read or refused, nothing else; what is read has as many pieces as it may."""
-    raw = trained()
+    raw = trained(**options)
     rnd = random.Random(11)
     for _ in range(1500):
         data = bytearray(raw)
@@ -167,6 +220,19 @@ def test_whatever_the_bytes_hold() -> None:
             read(bytes(data), DEFAULT)
         except InputError as e:
             assert str(e).isprintable()
+
+
+@pytest.mark.parametrize("what", ["cut off", "bytes missing", "a map that is none"])
+def test_a_damaged_unigram_model_is_one_line_and_status_2(
+    what: str, folder: Callable[..., Path], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    raw = trained(model_type="unigram", vocab_size=500)
+    no_map = raw + field(3, field(2, b"x" * 9))
+    bad = {"cut off": raw[:-1], "bytes missing": raw.replace(b"<0x41>", b"<0x4A>"), "a map that is none": no_map}[what]
+    assert main(["compile", str(folder(bad, rows=505)), "--no-pgo", "--target", "scalar", "-o", str(tmp_path / "o")]) == 2
+    out, err = capsys.readouterr()
+    errors = [line for line in err.splitlines() if "error" in line]
+    assert out == "" and len(errors) == 1 and errors[0].startswith("infc: error") and len(errors[0]) <= 300, err
 
 
 def test_neither_file(folder: Callable[..., Path]) -> None:

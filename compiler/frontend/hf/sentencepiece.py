@@ -22,11 +22,16 @@ Value = int | bytes
 
 @dataclass(frozen=True, slots=True)
 class SentencePiece:
-    """``pieces``: (text, score, type) by id. ``ids``: of unk, bos, eos and pad, -1 being none. ``space_prefix``: text gets one."""
+    """``pieces``: (text, score, type) by id. ``ids``: of unk, bos, eos and pad, -1 being none. ``space_prefix``: text gets one.
+    ``unigram``: cut by the sum of scores, not merged; then ``charsmap`` is a map of characters or empty, and ``merge`` says whether runs
+    of spaces are one."""
 
     pieces: list[tuple[str, float, int]]
     ids: dict[str, int]
     space_prefix: bool
+    unigram: bool
+    charsmap: bytes
+    merge: bool
 
 
 def _refuse(what: str) -> InputError:
@@ -115,14 +120,37 @@ def read(data: bytes, limits: Limits) -> SentencePiece:
     if not pieces:
         raise InputError("G67", "the vocabulary is empty", MODEL)
     kind = _number(trainer, 3, 1)
-    if kind != 2:
-        raise InputError("G76", f"a SentencePiece model of {_TYPES.get(kind, f'type {kind}')} is not supported (BPE is)", MODEL)
-    if not _number(trainer, 35, 0):
-        raise InputError("G76", "a SentencePiece model without byte fallback is not supported", MODEL)
+    if kind not in (1, 2):
+        what = f"a SentencePiece model of {_TYPES.get(kind, f'type {kind}')} is not supported (BPE and unigram are)"
+        raise InputError("G76", what, MODEL)
     if _number(trainer, 24, 0):
         raise InputError("G76", "a SentencePiece model that puts spaces behind words is not supported", MODEL)
-    if normalizer.get(2, b"") != b"" or _number(normalizer, 4, 1) or not _number(normalizer, 5, 1):
-        raise InputError("G76", "a SentencePiece model that changes text (its normalizer) is not supported", MODEL)
+    if not _number(normalizer, 5, 1):
+        raise InputError("G76", "a SentencePiece model that leaves spaces as they are is not supported", MODEL)
+    charsmap, merge, fallback = normalizer.get(2, b""), bool(_number(normalizer, 4, 1)), bool(_number(trainer, 35, 0))
+    if not isinstance(charsmap, bytes):
+        raise _refuse("not a SentencePiece model: a map of characters that is a number")
+    if kind == 1:
+        _check_unigram(pieces, fallback)
+    elif not fallback:
+        raise InputError("G76", "a SentencePiece model of BPE without byte fallback is not supported", MODEL)
+    elif charsmap or merge:
+        raise InputError("G76", "a SentencePiece model of BPE that changes text (its normalizer) is not supported", MODEL)
     defaults = {"unk": (40, 0), "bos": (41, 1), "eos": (42, 2), "pad": (43, -1)}
     ids = {name: _number(trainer, field, default) for name, (field, default) in defaults.items()}
-    return SentencePiece(pieces, ids, bool(_number(normalizer, 3, 1)))
+    if kind == 1:  # the one of that type is meant, whatever number stands there
+        ids["unk"] = next(i for i, (_, _, y) in enumerate(pieces) if y == UNKNOWN)
+    return SentencePiece(pieces, ids, bool(_number(normalizer, 3, 1)), kind == 1, charsmap, merge)
+
+
+def _check_unigram(pieces: list[tuple[str, float, int]], fallback: bool) -> None:
+    """What SentencePiece asks of such a model when it loads one (S13)."""
+    kinds = [y for _, _, y in pieces]
+    if kinds.count(UNKNOWN) != 1:
+        raise _refuse(f"{kinds.count(UNKNOWN)} pieces of a unigram model are the unknown one")
+    of_bytes = {t for t, _, y in pieces if y == BYTE}
+    if of_bytes != ({f"<0x{b:02X}>" for b in range(256)} if fallback else set()):
+        what = f"byte fallback with {len(of_bytes)} tokens of bytes, not 256" if fallback else "tokens of bytes without byte fallback"
+        raise _refuse(what)
+    if not any(y == NORMAL for y in kinds):
+        raise _refuse("no piece of a unigram model is an ordinary one")

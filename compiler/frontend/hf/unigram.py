@@ -1,4 +1,4 @@
-"""A Unigram tokenizer.json as the keys that a GGUF file of SentencePiece's unigram model would have."""
+"""A Unigram tokenizer.json, or tokenizer.model, as the keys that a GGUF file of SentencePiece's unigram model would have."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from infc.errors import InputError
 from infc.frontend.hf import metaspace
 from infc.frontend.hf.config import Config
 from infc.frontend.hf.folder import TOKENIZER
+from infc.frontend.hf.sentencepiece import SentencePiece
 
 _P = "tokenizer.ggml."
 NORMAL, UNKNOWN, BYTE = 1, 2, 6
@@ -60,3 +61,13 @@ def fill(c: Config, found: dict[str, Any], model: dict[str, Any], tokens: list[s
     c.put(OWN + "scores", "[f64]", scores)
     c.put(OWN + "unknown_score", "f64", float(np.nanmin(scores)) - _PENALTY)
     metaspace.fill(c, metaspace.read(found))
+
+
+def fill_spaces(c: Config, model: SentencePiece) -> None:
+    """Put what a tokenizer.model does to text before it is cut; sums are SentencePiece's own."""
+    from infc.tokenizer.vocabulary import OWN
+
+    if model.charsmap:
+        c.put(_P + "precompiled_charsmap", "[u8]", np.frombuffer(model.charsmap, np.uint8))
+    c.put(_P + "remove_extra_whitespaces", "bool", model.merge)
+    c.put(OWN + "float_sums", "bool", True)

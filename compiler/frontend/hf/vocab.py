@@ -33,7 +33,7 @@ def fill(c: Config, folder: Folder, limits: Limits) -> None:
     elif folder.has(sentencepiece.MODEL):
         _from_sentencepiece(c, folder, limits, settings)
     else:
-        others = [name for name in ("vocab.json", "vocab.txt", "tekken.json") if folder.has(name)]
+        others = [name for name in ("spiece.model", "vocab.json", "vocab.txt", "tekken.json") if folder.has(name)]
         hint = f" ({others[0]} is not read)" if others else ""
         raise InputError("S13", f"the folder has neither {TOKENIZER} nor {sentencepiece.MODEL}{hint}", str(folder.path))
     ends(c, folder)
@@ -105,7 +105,7 @@ def _from_sentencepiece(c: Config, folder: Folder, limits: Limits, settings: dic
         number = int(key) if key.isascii() and key.isdigit() and len(key) < 10 else None
         add(text if control else text.replace(_SPACE, " "), number, CONTROL if control else USER_DEFINED)
     c.put(".vocab_size", "u32", n)
-    c.put(_P + "model", "str", "llama")
+    c.put(_P + "model", "str", "t5" if model.unigram else "llama")
     c.put(_P + "pre", "str", "default")
     c.put(_P + "tokens", "[str]", tokens)
     c.put(_P + "scores", "[f32]", scores)
@@ -115,10 +115,19 @@ def _from_sentencepiece(c: Config, folder: Folder, limits: Limits, settings: dic
     for name, i in model.ids.items():
         if 0 <= i < n and c.values.get(f"{name}_token_id") is None:
             c.values[f"{name}_token_id"] = i
-    # transformers' tokenizers of this kind begin a text unless told otherwise
-    bos = content(settings.get("bos_token")) or (tokens[model.ids["bos"]] if 0 <= model.ids["bos"] < n else None)
+    if model.unigram:
+        unigram.fill_spaces(c, model)
     ids = {t: i for i, t in enumerate(tokens)}
-    special(c, settings, ids, (bos if bos in ids else None, None))
+
+    def around(name: str) -> str | None:
+        text = content(settings.get(f"{name}_token")) or (tokens[model.ids[name]] if 0 <= model.ids[name] < n else None)
+        return text if text in ids else None
+
+    # transformers' tokenizers of this kind begin a text unless told otherwise; T5's end it
+    is_t5 = str(settings.get("tokenizer_class")).startswith(("T5Tokenizer", "MT5Tokenizer"))
+    special(c, settings, ids, (None, around("eos")) if is_t5 else (around("bos"), None))
+    if model.unigram:
+        c.put(_P + "unknown_token_id", "u32", model.ids["unk"])  # whatever other files call unknown
 
 
 def notes(folder: Folder) -> list[str]:
