@@ -40,7 +40,7 @@ typedef struct infc_tokenizer {
     int32_t sep;  // ends a text where add_sep, or INFC_TOKEN_NONE
     int add_sep;
     uint32_t unknown;     // WORDPIECE, UNIGRAM: the token of what none spell
-    uint32_t word_begin;  // WORDPIECE: the node of the trie where words begin, or ~0
+    uint64_t word_begin;  // WORDPIECE: the node of the trie where words begin; 0: none does, and each is unknown
     int space_prefix;  // a space is put before text at the start and after an added token, and dropped there by detokenizing
     uint32_t n_token_bytes;
     const uint32_t *token_offsets;  // (vocab_size + 1) into token_bytes
@@ -53,12 +53,13 @@ typedef struct infc_tokenizer {
     const uint32_t *merge_ids;    // (n_merges) what a merge makes
     const uint32_t *word_slots;   // (n_word_slots) tokens of over 12 bytes by hash of their bytes
     const uint8_t *joins;         // (256, 32) bit b & 7 of [a, b >> 3]: a merge may join a word's bytes a and b
-    infc_words words;             // tokens of up to 12 bytes
+    infc_words words;             // tokens of up to 12 bytes; UNIGRAM: words that are one token
     infc_pretok pretok;
     infc_characters characters;
     infc_trie trie;
     const uint32_t *map_units;  // UNIGRAM: (n_map_units) what is replaced, see infc_unigram.c
     const uint8_t *map_text;    // (n_map_text) by what
+    const uint8_t *map_classes;  // UNIGRAM: (128) what becomes of an ASCII character before another
     uint32_t n_map_units, n_map_text;
     const double *scores;  // UNIGRAM: (vocab_size + 1), the last one that of what is unknown
     int merge_spaces;      // UNIGRAM: runs of spaces are one, those at the ends of a text go

@@ -5,7 +5,7 @@
 #include "infc_tokenizer.h"
 
 // The layout of compiler/tokenizer/section.py.
-enum { VERSION = 5, N_HEADER = 14, PREFIX = 16 };
+enum { VERSION = 6, N_HEADER = 14, PREFIX = 16 };
 enum {
     FLAG_ADD_BOS = 1, FLAG_SPACE_PREFIX = 4, FLAG_ADD_SEP = 8, FLAG_MERGE_SPACES = 16, FLAG_KEEP_END = 32, FLAG_SPLIT_SPACES = 64,
     FLAG_PREFIX_ONCE = 128, FLAG_PREFIX_FIRST = 256, FLAG_WORDS_APART = 512, FLAG_FLOAT_SUMS = 1024
@@ -16,8 +16,8 @@ enum {
     T_TOKEN_OFFSETS, T_TOKEN_BYTES, T_TOKEN_FLAGS, T_BYTE_IDS, T_MERGE_SLOTS, T_MERGE_IDS, T_WORD_SLOTS, T_CLASS_STAGE1,
     T_CLASS_STAGE2, T_SPLIT_STATES, T_SPLIT_ROWS, T_ADDED_ALL, T_ADDED_USER,
     T_SHORT_SLOTS, T_JOINS, T_CHAR_IDS, T_PRIORITIES, T_SCAN,
-    T_CHAR_STAGE1, T_CHAR_STAGE2, T_CHAR_OFFSETS, T_CHAR_ITEMS, T_TRIE_FIRST, T_TRIE_BYTES, T_TRIE_TOKENS,
-    T_MAP_UNITS, T_MAP_TEXT, T_SCORES, N_TABLES
+    T_CHAR_STAGE1, T_CHAR_STAGE2, T_CHAR_OFFSETS, T_CHAR_ITEMS, T_TRIE,
+    T_MAP_UNITS, T_MAP_TEXT, T_SCORES, T_MAP_CLASSES, N_TABLES
 };
 
 #define NONE UINT32_MAX
@@ -66,23 +66,27 @@ static int ids_ok(const uint32_t *ids, size_t n, uint32_t vocab_size, int may_la
     return 1;
 }
 
+static int open_words(infc_words *w, uint32_t n_homes, table s) {
+    const size_t n = s.size / SLOT;
+    if (n * SLOT != s.size || n >= NONE || n_homes >= n) return INFC_EFILE;
+    w->slots = (const infc_word_slot *)(const void *)s.at;
+    w->n_homes = n_homes;
+    // The search walks forward until an empty slot.
+    return w->slots[n - 1].high >> 32 == 0 ? 0 : INFC_EFILE;
+}
+
 // Tables that both kinds of merging have.
 static int open_merges(infc_tokenizer *t, const uint32_t *h, const table *s) {
-    const size_t merge_slots = s[T_MERGE_SLOTS].size / 8, short_slots = s[T_SHORT_SLOTS].size / SLOT;
+    const size_t merge_slots = s[T_MERGE_SLOTS].size / 8;
     if (s[T_BYTE_IDS].size != 1024 || s[T_MERGE_IDS].size != (size_t)h[H_N_MERGES] * 4 || s[T_MERGE_SLOTS].size % 8 || merge_slots == 0 ||
-        merge_slots >= NONE || short_slots * SLOT != s[T_SHORT_SLOTS].size || short_slots >= NONE || h[H_SHORT_HOMES] >= short_slots ||
-        s[T_JOINS].size != 256 * 32)
+        merge_slots >= NONE || open_words(&t->words, h[H_SHORT_HOMES], s[T_SHORT_SLOTS]) || s[T_JOINS].size != 256 * 32)
         return INFC_EFILE;
     t->n_merges = h[H_N_MERGES];
     t->n_merge_slots = (uint32_t)merge_slots;
     t->byte_ids = (const uint32_t *)(const void *)s[T_BYTE_IDS].at;
     t->merge_slots = (const uint64_t *)(const void *)s[T_MERGE_SLOTS].at;
     t->merge_ids = (const uint32_t *)(const void *)s[T_MERGE_IDS].at;
-    t->words.slots = (const infc_word_slot *)(const void *)s[T_SHORT_SLOTS].at;
-    t->words.n_homes = h[H_SHORT_HOMES];
     t->joins = s[T_JOINS].at;
-    // The search walks forward until an empty slot.
-    if (t->words.slots[short_slots - 1].high >> 32 != 0) return INFC_EFILE;
     return ids_ok(t->byte_ids, 256, t->vocab_size, t->kind == INFC_TOK_BPE) ? 0 : INFC_EFILE;
 }
 
@@ -107,22 +111,19 @@ static int open_spm(infc_tokenizer *t, const uint32_t *h, const table *s) {
     return ids_ok(t->char_ids, 128, t->vocab_size, 1) ? 0 : INFC_EFILE;
 }
 
-// s: the three tables of a trie.
-static int open_trie(infc_trie *t, const table *s) {
-    const size_t n = s[1].size;
-    if (n == 0 || n >= NONE / 4 || s[0].size != (n + 1) * 4 || s[2].size != n * 4) return INFC_EFILE;
-    t->n_nodes = (uint32_t)n;
-    t->first = (const uint32_t *)(const void *)s[0].at;
-    t->bytes = s[1].at;
-    t->tokens = (const uint32_t *)(const void *)s[2].at;
+static int open_trie(infc_trie *t, table s) {
+    const size_t n = s.size / 8;
+    if (n < 2 || n * 8 != s.size || n > 1 << 24) return INFC_EFILE;
+    t->n_slots = (uint32_t)n;
+    t->slots = (const uint64_t *)(const void *)s.at;
     return 0;
 }
 
 static int open_unigram(infc_tokenizer *t, const uint32_t *h, const table *s) {
     const int has_bytes = s[T_BYTE_IDS].size != 0;
     if (s[T_SCORES].size != ((size_t)t->vocab_size + 1) * 8 || (has_bytes && s[T_BYTE_IDS].size != 1024) || s[T_MAP_TEXT].size >= NONE ||
-        t->unknown >= t->vocab_size || open_trie(&t->trie, s + T_TRIE_FIRST) || s[T_MAP_UNITS].size % 4 ||
-        s[T_MAP_UNITS].size >= NONE)
+        t->unknown >= t->vocab_size || open_trie(&t->trie, s[T_TRIE]) || s[T_MAP_UNITS].size % 4 ||
+        s[T_MAP_UNITS].size >= NONE || s[T_MAP_CLASSES].size != 128 || open_words(&t->words, h[H_SHORT_HOMES], s[T_SHORT_SLOTS]))
         return INFC_EFILE;
     t->byte_ids = has_bytes ? (const uint32_t *)(const void *)s[T_BYTE_IDS].at : NULL;
     t->scores = (const double *)(const void *)s[T_SCORES].at;
@@ -130,6 +131,7 @@ static int open_unigram(infc_tokenizer *t, const uint32_t *h, const table *s) {
     t->n_map_units = (uint32_t)(s[T_MAP_UNITS].size / 4);
     t->map_text = s[T_MAP_TEXT].at;
     t->n_map_text = (uint32_t)s[T_MAP_TEXT].size;
+    t->map_classes = s[T_MAP_CLASSES].at;
     t->merge_spaces = (h[H_FLAGS] & FLAG_MERGE_SPACES) != 0;
     t->keep_end = (h[H_FLAGS] & FLAG_KEEP_END) != 0;
     t->words_apart = (h[H_FLAGS] & FLAG_WORDS_APART) != 0;
@@ -152,9 +154,8 @@ static int open_wordpiece(infc_tokenizer *t, const table *s) {
     c->n_items = (uint32_t)s[T_CHAR_ITEMS].size;
     for (size_t i = 0; i < INFC_CHAR_STAGE1; i++)
         if (c->stage1[i] >= n_blocks) return INFC_EFILE;
-    if (open_trie(&t->trie, s + T_TRIE_FIRST)) return INFC_EFILE;
-    t->word_begin = infc_trie_step(&t->trie, 0, ' ');
-    if (t->word_begin == 0) t->word_begin = NONE;  // no token begins a word: each is unknown
+    if (open_trie(&t->trie, s[T_TRIE])) return INFC_EFILE;
+    t->word_begin = infc_trie_step(&t->trie, infc_trie_root(&t->trie), ' ');
     return 0;
 }
 

@@ -5,6 +5,10 @@
 
 // LONGEST_ENTRY: bytes that the map replaces at once; Unicode's own have fewer than 20. A damaged map cannot lead farther.
 enum { ON_STACK = 512, SOME_MARKS = 64, CHARACTER = 4, LONGEST_ENTRY = 64, LONGEST_REPLACEMENT = 255 };
+// KEPT: bytes of a word from which on it is not kept; so it has no more tokens than INFC_CACHE_WORD, a mark that is three of bytes included.
+enum { KEPT = INFC_CACHE_WORD - 2 };
+// What becomes of an ASCII character that ASCII or nothing follows (map_classes): itself, one space, or something else.
+enum { OTHER, PLAIN, SPACE };
 #define UNREACHED UINT32_MAX
 
 // The text after normalization, a few bytes at a time. Marks (U+2581) and spaces are one: a space.
@@ -189,19 +193,24 @@ static void drop(window *w, size_t at) {
     for (size_t p = 1; p <= w->n; p++) w->steps[p].begin = UNREACHED;
 }
 
-// Writes the tokens that lead to `at`, and begins the window there.
-static void settle(const infc_tokenizer *t, window *w, size_t at, int *unknown, infc_ids *out) {
-    step *s = w->steps;
-    for (size_t p = at; p > 0; p = s[p].begin) s[s[p].begin].next = (uint32_t)p;
-    for (size_t p = 0, q; p < at; p = q) {
+// Writes the tokens of the best way to `end`.
+static void put_way(const infc_tokenizer *t, const uint8_t *bytes, step *s, size_t end, int *unknown, infc_ids *out) {
+    for (size_t p = end; p > 0; p = s[p].begin) s[s[p].begin].next = (uint32_t)p;
+    for (size_t p = 0, q; p < end; p = q) {
         q = s[p].next;
         if (s[q].token == INFC_TRIE_NONE) {
-            put_unknown(t, w->bytes + p, q - p, unknown, out);
+            put_unknown(t, bytes + p, q - p, unknown, out);
         } else {
             infc_ids_put(out, s[q].token);
             *unknown = 0;
         }
     }
+}
+
+// Writes the tokens that lead to `at`, and begins the window there.
+static void settle(const infc_tokenizer *t, window *w, size_t at, int *unknown, infc_ids *out) {
+    step *s = w->steps;
+    put_way(t, w->bytes, s, at, unknown, out);
     const int anew = t->split_spaces && at < w->n && w->bytes[at] == ' ';
     s[0].score = anew ? 0 : s[at].score;
     if (anew) *unknown = 0;
@@ -219,13 +228,14 @@ static inline void offer(const infc_tokenizer *t, window *w, size_t from, size_t
 // character's.
 static size_t offer_all(stream *s, window *w, size_t at, size_t *length, int *error) {
     const infc_tokenizer *t = s->t;
-    uint32_t node = 0, code;
+    uint64_t node = infc_trie_root(&t->trie);
+    uint32_t code;
     size_t farthest = at;
     int alone = 0;
     has(s, w, at + CHARACTER - 1, error);  // all bytes of the character, or those that there are
     *length = infc_utf8_decode(w->bytes + at, w->n - at, &code);
     for (size_t i = at; has(s, w, i, error) && (node = infc_trie_step(&t->trie, node, w->bytes[i])) != 0; i++) {
-        const uint32_t token = t->trie.tokens[node];
+        const uint32_t token = infc_trie_token(node);
         if (token >= t->vocab_size) continue;
         farthest = i + 1;
         offer(t, w, at, farthest, token, t->scores[token]);
@@ -246,35 +256,128 @@ static int encode_word(stream *s, window *w, size_t end, infc_ids *out) {
     return error;
 }
 
-// As encode_word, from what came of the same bytes before.
-static int encode_cached(stream *s, window *w, size_t end, infc_merge_cache *c, infc_ids *out) {
-    uint64_t key[INFC_CACHE_WORD / 8] = {0};
-    int32_t ids[INFC_CACHE_WORD];  // a word has no more tokens than bytes, but a mark that is three of them
-    infc_ids made = {ids, INFC_CACHE_WORD, 0};
-    memcpy(key, w->bytes, end);
-    const size_t slot = infc_cache_slot(c, key, (uint8_t)end);
-    if (infc_cache_has(c, slot, key, (uint8_t)end)) {
-        for (size_t i = 0; i < c->counts[slot]; i++) infc_ids_put(out, c->slots[slot].ids[i]);
-        drop(w, end);
-        return 0;
+// The same of a word of up to INFC_CACHE_WORD bytes that lies apart: nothing grows, and nothing has to be asked for.
+static void spell(const infc_tokenizer *t, const uint8_t *word, size_t n, infc_ids *out) {
+    step s[INFC_CACHE_WORD + 1];
+    const uint64_t root = infc_trie_root(&t->trie);
+    uint32_t code;
+    int unknown = 0;
+    s[0].score = 0;
+    for (size_t i = 1; i <= n; i++) s[i].begin = UNREACHED;
+    for (size_t at = 0, length; at < n; at += length) {
+        const double before = s[at].score;
+        uint64_t node = root;
+        int alone = 0;
+        length = word[at] < 0x80 ? 1 : infc_utf8_decode(word + at, n - at, &code);
+        for (size_t i = at; i < n && (node = infc_trie_step(&t->trie, node, word[i])) != 0; i++) {
+            const uint32_t token = infc_trie_token(node);
+            if (token >= t->vocab_size) continue;
+            const double score = before + t->scores[token];
+            alone |= i + 1 - at == length;
+            if (s[i + 1].begin == UNREACHED || score > s[i + 1].score) s[i + 1] = (step){score, (uint32_t)at, token, 0};
+        }
+        if (alone) continue;
+        const double score = before + t->scores[t->vocab_size];
+        step *to = &s[at + length];
+        if (to->begin == UNREACHED || score > to->score) *to = (step){score, (uint32_t)at, INFC_TRIE_NONE, 0};
     }
-    const int error = encode_word(s, w, end, &made);
-    if (error) return error;
+    put_way(t, word, s, n, &unknown, out);
+}
+
+// A word of fewer than KEPT bytes, zeros behind it up to INFC_CACHE_WORD: from the table of words that are one token, or what came of the
+// same bytes before, or else spelled.
+static void put_word(const infc_tokenizer *t, const uint64_t *key, size_t n, infc_merge_cache *c, infc_ids *out) {
+    int32_t ids[INFC_CACHE_WORD];
+    infc_ids made = {ids, INFC_CACHE_WORD, 0};
+    if (n <= INFC_WORD_SHORT) {
+        const uint32_t id = infc_word_find(&t->words, infc_word_key((const uint8_t *)key, n), 0);
+        if (id < t->vocab_size) {
+            infc_ids_put(out, id);
+            return;
+        }
+    }
+    const size_t slot = infc_cache_slot(c, key, (uint8_t)n);
+    if (infc_cache_has(c, slot, key, (uint8_t)n)) {
+        for (size_t i = 0; i < c->counts[slot]; i++) infc_ids_put(out, c->slots[slot].ids[i]);
+        return;
+    }
+    spell(t, (const uint8_t *)key, n, &made);
     for (size_t i = 0; i < made.n; i++) infc_ids_put(out, (uint32_t)ids[i]);
-    infc_cache_keep(c, slot, key, (uint8_t)end, (const uint32_t *)ids, made.n);
-    return 0;
+    infc_cache_keep(c, slot, key, (uint8_t)n, (const uint32_t *)ids, made.n);
+}
+
+static int class_of(const infc_tokenizer *t, uint8_t byte) { return byte < 0x80 ? t->map_classes[byte] : OTHER; }
+
+// Whether what stands at `at` is of that class: nothing but ASCII follows, which no entry of the map takes with it.
+static int stands_alone(const stream *s, size_t at) { return at + 1 >= s->size || s->text[at + 1] < 0x80; }
+
+// Words of plain ASCII, from raw text, as many as come. Whatever else comes is left to the window, which begins empty or with a space.
+static void put_plain_words(stream *s, window *w, infc_merge_cache *c, infc_ids *out) {
+    const infc_tokenizer *t = s->t;
+    size_t at = s->at, lead = w->n;  // spaces before the word
+    if (s->ready || s->prefix || lead > 1 || (lead && (*w->bytes != ' ' || s->waiting))) return;
+    if (s->left) {  // a character that the window had to see
+        if (s->piece + s->left != s->text + at) return;
+        at -= s->left;
+        s->left = 0;
+    }
+    while (at < s->size) {
+        const int class = class_of(t, s->text[at]);
+        if (class == OTHER || !stands_alone(s, at)) break;
+        s->some = 1;
+        if (class == SPACE) {
+            at++;
+            if (t->merge_spaces) {
+                s->waiting += !s->after_space;
+                s->after_space = 1;
+                continue;
+            }
+            if (lead) {
+                const uint64_t key[INFC_CACHE_WORD / 8] = {' '};
+                put_word(t, key, 1, c, out);
+            }
+            lead = 1;
+            continue;
+        }
+        uint64_t key[INFC_CACHE_WORD / 8] = {0};
+        size_t n = 1;
+        while (n < KEPT - 1 && at + n < s->size && class_of(t, s->text[at + n]) == PLAIN) n++;
+        if (n == KEPT - 1 || s->waiting > 1) break;
+        if (at + n < s->size && (class_of(t, s->text[at + n]) != SPACE || !stands_alone(s, at + n))) break;
+        lead += s->waiting;
+        s->waiting = 0;
+        *(uint8_t *)key = ' ';
+        memcpy((uint8_t *)key + lead, s->text + at, n);
+        put_word(t, key, lead + n, c, out);
+        s->after_space = 0;
+        at += n;
+        lead = 0;
+    }
+    s->at = at;
+    w->n = lead;
+    *w->bytes = ' ';
+    w->steps[1].begin = UNREACHED;
 }
 
 // Text whose words are apart: one word after another.
 static int encode_words(stream *s, window *w, infc_merge_cache *cache, infc_ids *out) {
     int error = 0;
-    while (has(s, w, 0, &error)) {
+    for (;;) {
+        put_plain_words(s, w, cache, out);
+        if (!has(s, w, 0, &error)) return error;
         size_t end = 1;
         while (has(s, w, end, &error) && w->bytes[end] != ' ') end++;
-        if (!error) error = end < INFC_CACHE_WORD - 2 ? encode_cached(s, w, end, cache, out) : encode_word(s, w, end, out);
+        if (error) return error;
+        if (end < KEPT) {
+            uint64_t key[INFC_CACHE_WORD / 8] = {0};
+            memcpy(key, w->bytes, end);
+            put_word(s->t, key, end, cache, out);
+            drop(w, end);
+        } else if ((error = encode_word(s, w, end, out)) != 0) {
+            return error;
+        }
         w->steps[0] = (step){0, 0, 0, 0};
     }
-    return error;
 }
 
 int infc_unigram_encode(const infc_tokenizer *t, const uint8_t *text, size_t size, int prefix, infc_merge_cache *cache, infc_ids *out) {

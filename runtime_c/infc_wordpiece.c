@@ -34,13 +34,14 @@ static void add(word *w, const uint8_t *utf8, uint32_t size, uint32_t order) {
 // The tokens of the word, and an empty word in its place.
 static void finish(word *w, const infc_tokenizer *t, infc_ids *out) {
     const size_t before = out->n;
-    uint32_t from = t->word_begin;
+    uint64_t from = t->word_begin;
     int unknown = w->too_long;
-    for (uint32_t at = 0, end = 0; at < w->bytes && !unknown; at = end, from = 0) {
-        uint32_t node = from, found = INFC_TRIE_NONE;
+    for (uint32_t at = 0, end = 0; at < w->bytes && !unknown; at = end, from = infc_trie_root(&t->trie)) {
+        uint64_t node = from;
+        uint32_t found = INFC_TRIE_NONE;
         for (uint32_t i = at; i < w->bytes && (node = infc_trie_step(&t->trie, node, w->text[i])) != 0; i++) {
-            if (t->trie.tokens[node] >= t->vocab_size) continue;
-            found = t->trie.tokens[node];
+            if (infc_trie_token(node) >= t->vocab_size) continue;
+            found = infc_trie_token(node);
             end = i + 1;
         }
         if (found == INFC_TRIE_NONE) unknown = 1;

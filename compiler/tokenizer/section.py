@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import numpy as np
 
 MAGIC = b"INFCTOK1"
-VERSION = 5
+VERSION = 6
 NONE = 0xFFFFFFFF
 
 HEADER = (
@@ -49,12 +49,11 @@ TABLES = (
     "char_stage2",  # u16
     "char_offsets",  # u32 (n_sequences + 1)
     "char_items",  # u8
-    "trie_first",  # u32 (n_nodes + 1): the tokens of WORDPIECE and UNIGRAM, see trie.py
-    "trie_bytes",  # u8 (n_nodes)
-    "trie_tokens",  # u32 (n_nodes)
+    "trie",  # u64: the tokens of WORDPIECE and UNIGRAM, see trie.py
     "map_units",  # u32: UNIGRAM: a double array of sequences that are replaced, see infc_unigram.c; empty: none
     "map_text",  # u8: replacements, each with a NUL at its end
     "scores",  # f64 (vocab_size + 1): UNIGRAM; the last one that of what is unknown
+    "map_classes",  # u8 (128): UNIGRAM: what becomes of an ASCII character before another: 1 itself, 2 one space, 0 something else
 )
 TOKEN_SPECIAL, TOKEN_EOG, TOKEN_RSTRIP, TOKEN_USER = 1, 2, 4, 8
 

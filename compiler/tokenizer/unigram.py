@@ -25,10 +25,13 @@ from infc.tokenizer.section import (
 )
 from infc.tokenizer.trie import trie
 from infc.tokenizer.vocabulary import BYTE, NORMAL, OWN, PREFIX, SPACE_MARK, USER_DEFINED, Vocabulary, byte_tokens, unmarked
+from infc.tokenizer.words import SHORT_WORD, short_word_table
 
 _KEY = PREFIX + "precompiled_charsmap"
 _UNKNOWN_PENALTY = np.float32(10)  # below the least score, as SentencePiece has it
 _LEAST_EXACT = 2.0**-12  # 24 bits from there on end above 2^-36: sums up to 65,536 are exact
+# Words that get a slot in the table of short words: the likeliest.
+_MOST_WORDS = 16384
 _LONGEST_REPLACEMENT = 255  # bytes; infc_unigram.c has the same number
 
 
@@ -52,12 +55,16 @@ def unigram_tables(vocabulary: Vocabulary) -> tuple[dict[str, int], dict[str, np
     has_bytes = int((vocabulary.types == BYTE).sum()) >= 256
     charsmap = vocabulary.kv.get(_KEY)
     units, text = _map(np.asarray(charsmap if charsmap is not None else []))
+    apart = not floats and _words_apart(words, scores, unknown_score, split) and (has_bytes or b" " in words)
+    # Only text whose words are apart is looked at word by word.
+    homes, slots = short_word_table(*_whole_words(words, scores, unknown_score) if apart else ({}, np.zeros(0, bool)))
     header = {
+        "short_slots": homes,
         "flags": FLAG_SPACE_PREFIX * vocabulary.flag("add_space_prefix", True)
         | FLAG_MERGE_SPACES * vocabulary.flag("remove_extra_whitespaces", False)
         | FLAG_KEEP_END * vocabulary.own_flag("keep_end")
         | FLAG_SPLIT_SPACES * split
-        | FLAG_WORDS_APART * (not floats and _words_apart(words, scores, unknown_score, split) and (has_bytes or b" " in words))
+        | FLAG_WORDS_APART * apart
         | FLAG_FLOAT_SUMS * floats,
     }
     return header, {
@@ -66,7 +73,42 @@ def unigram_tables(vocabulary: Vocabulary) -> tuple[dict[str, int], dict[str, np
         **trie(words),
         "map_units": units,
         "map_text": text,
+        "map_classes": _classes(units, text),
+        "short_slots": slots,
     }
+
+
+def _whole_words(words: Mapping[bytes, int], scores: np.ndarray, unknown_score: float) -> tuple[dict[bytes, int], np.ndarray]:
+    """(word -> token of the likeliest short words of which their token is the best cut, ones): what infc_unigram.c's search comes to."""
+    of = {w.decode("utf-8", "surrogatepass"): float(scores[i]) for w, i in words.items()}
+    starts = [w for w in words if w[:1] == b" " and len(w) <= SHORT_WORD]
+    starts.sort(key=lambda w: (-scores[words[w]], words[w]))
+    whole = {w: words[w] for w in starts[:_MOST_WORDS] if _is_best(w.decode("utf-8", "surrogatepass"), of, unknown_score)}
+    return whole, np.ones(len(whole), bool)
+
+
+def _is_best(word: str, of: Mapping[str, float], unknown_score: float) -> bool:
+    """Whether no cut of a token's text has a greater sum, added from the left."""
+    best = [0.0] + [-np.inf] * len(word)
+    for at in range(1, len(word) + 1):
+        # from before this character: every other token's text that ends here
+        for begin in range(at == len(word), at):
+            score = of.get(word[begin:at], unknown_score if begin == at - 1 else None)
+            if score is not None and best[begin] + score > best[at]:
+                best[at] = best[begin] + score
+    return best[-1] <= of[word]
+
+
+def _classes(units: np.ndarray, text: bytes) -> np.ndarray:
+    """uint8 (128,): what the map makes of an ASCII character if ASCII follows: 1 itself, 2 one space, 0 something else, or more of what
+    follows with it."""
+    out = np.zeros(128, np.uint8)
+    for c in range(1, 128):
+        found = _replaced(units, text, bytes([c]))
+        longer = any(_leads_on(units, bytes([c, d])) for d in range(1, 128))
+        becomes = bytes([c]) if found is None else found
+        out[c] = 0 if longer else 2 if becomes == b" " else becomes == bytes([c])
+    return out
 
 
 def _words_apart(words: Mapping[bytes, int], scores: np.ndarray, unknown_score: float, split: bool) -> bool:
@@ -97,19 +139,36 @@ def scores_of(vocabulary: Vocabulary) -> tuple[np.ndarray, float]:
 
 def replaced(charsmap: bytes, text: bytes) -> bytes | None:
     """What a map of characters makes of ``text``; None where it has no such entry. InputError G78."""
-    units, strings = _map(np.frombuffer(charsmap, np.uint8))
+    return _replaced(*_map(np.frombuffer(charsmap, np.uint8)), text)
+
+
+def _leads_on(units: np.ndarray, text: bytes) -> bool:
+    """Whether entries of a double array begin with ``text``."""
+    return _walk(units, text) is not None
+
+
+def _walk(units: np.ndarray, text: bytes) -> tuple[int, int] | None:
+    """(the unit that the last byte leads to, the place that this one names), None where no entry goes on so."""
 
     def offset(unit: int) -> int:
         return unit >> 10 << ((unit & 512) >> 6)
 
-    at = offset(int(units[0])) if len(units) else 0
+    unit, at = 0, offset(int(units[0])) if len(units) else 0
     for byte in text:
         at ^= byte
         if at >= len(units) or int(units[at]) & 0x800000FF != byte:
             return None
         unit = int(units[at])
         at ^= offset(unit)
-    if not len(units) or at >= len(units) or not unit & 256:
+    return unit, at
+
+
+def _replaced(units: np.ndarray, strings: bytes, text: bytes) -> bytes | None:
+    found = _walk(units, text)
+    if found is None:
+        return None
+    unit, at = found
+    if at >= len(units) or not unit & 256:
         return None
     return strings[int(units[at]) & 0x7FFFFFFF :].split(b"\0")[0]
 
