@@ -130,23 +130,26 @@ INFC_GATED(swiglu_oai)
 #undef INFC_GATED
 
 // The same of an MLP without a gate
-INFC_INLINE void epi_gelu_q8(const float *up, int M, const infc_q8 *a, int K, int b)
-{
-    float h[16][32];
-    for (int m = 0, rows; m < M; m += rows) {
-        rows = M - m < 16 ? M - m : 16;
-        for (int r = 0; r < rows; r++) {
-            v16f_store(h[r], v16f_gelu(v16f_load(up + 16 * (m + r))));
-            v16f_store(h[r] + 16, v16f_gelu(v16f_load(up + 16 * (M + m + r))));
-        }
-        quantize_q8_rows(h[0], 32, rows, a, K, m, b);
+#define INFC_ACTIVATED(ACT)                                                                                                    \
+    INFC_INLINE void epi_##ACT##_q8(const float *up, int M, const infc_q8 *a, int K, int b)                                    \
+    {                                                                                                                          \
+        float h[16][32];                                                                                                       \
+        for (int m = 0, rows; m < M; m += rows) {                                                                              \
+            rows = M - m < 16 ? M - m : 16;                                                                                    \
+            for (int r = 0; r < rows; r++) {                                                                                   \
+                v16f_store(h[r], v16f_##ACT(v16f_load(up + 16 * (m + r))));                                                    \
+                v16f_store(h[r] + 16, v16f_##ACT(v16f_load(up + 16 * (M + m + r))));                                           \
+            }                                                                                                                  \
+            quantize_q8_rows(h[0], 32, rows, a, K, m, b);                                                                      \
+        }                                                                                                                      \
+    }                                                                                                                          \
+    INFC_INLINE void epi_##ACT##_f32(const float *up, int M, float *h, int ldh, int n0)                                        \
+    {                                                                                                                          \
+        for (int m = 0; m < M; m++) v16f_store(h + (size_t)m * ldh + n0, v16f_##ACT(v16f_load(up + 16 * m)));                  \
     }
-}
-
-INFC_INLINE void epi_gelu_f32(const float *up, int M, float *h, int ldh, int n0)
-{
-    for (int m = 0; m < M; m++) v16f_store(h + (size_t)m * ldh + n0, v16f_gelu(v16f_load(up + 16 * m)));
-}
+INFC_ACTIVATED(gelu)
+INFC_ACTIVATED(relu2)
+#undef INFC_ACTIVATED
 
 // Rotates the pairs (2i, 2i+1) of lanes d0..d0+15 of a head (RoPE: Su et al., 2021). rope: (2, head_dim): cosines, then sines that are
 // negative in even lanes; beyond the rotated dimensions 1 and 0.

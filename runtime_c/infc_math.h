@@ -52,4 +52,11 @@ INFC_INLINE v16f v16f_gelu(v16f x)
     const v16f u = v16f_mul(v16f_mul(v16f_set1(0x1.988454p-1f), x), v16f_fma(v16f_mul(v16f_set1(0.044715f), x), x, one));
     return v16f_mul(v16f_mul(v16f_set1(0.5f), x), v16f_add(one, v16f_tanh(u)));
 }
+
+// max(x, 0)^2; a NaN stays one
+INFC_INLINE v16f v16f_relu2(v16f x)
+{
+    const v16f y = v16f_max(v16f_zero(), x);
+    return v16f_mul(y, y);
+}
 #endif

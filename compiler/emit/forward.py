@@ -126,7 +126,7 @@ class ForwardContext:
             "head_norms": phase.head_norms,
             "rope": phase.rope,
             "activation": phase.activation,
-            "gated": {"silu": "swiglu", "gelu": "geglu", "": ""}[phase.activation],
+            "gated": {"silu": "swiglu", "gelu": "geglu"}.get(phase.activation, ""),
             "scale": f32_literal(phase.scale) if phase.scale != 1 else "",
             "row_scale": phase.row_scale,
             "cap": f32_literal(phase.cap) if phase.cap else "",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from infc.kernels.target import Target
 from infc.plan.plan import LinearPlan, Phase
 
-_ACTIVATED = {"silu": "silu", "gelu": "gelu"}
+_ACTIVATED = {"gelu": "gelu", "relu2": "relu2"}
 _GATED = {"silu": "swiglu", "gelu": "geglu"}
 
 

@@ -164,6 +164,10 @@ class Builder:
         """GELU in its tanh form."""
         return self._activation(o.Gelu, "gelu", x)
 
+    def relu2(self, x: str) -> str:
+        """The square of what is positive."""
+        return self._activation(o.Relu2, "relu2", x)
+
     def mul(self, a: str, b: str) -> str:
         """Element-wise product."""
         source = next(op for op in reversed(self.ops) if op.outputs[0] == b)

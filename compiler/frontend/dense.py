@@ -142,6 +142,13 @@ def windows(keys: Keys, limits: Limits, every: int = 0, default: int = 0) -> tup
     return tuple(Layer(window=window if has else 0) for has in local)
 
 
+def without_pictures(keys: Keys) -> None:
+    """Keys of a language model that can be shown pictures, and that change nothing of a text without any: how a head's pairs are shared out
+    among the three positions of a picture's part, and how many layers a picture joins. Here a text has one position, and no pictures."""
+    for key in (".rope.dimension_sections", ".n_deepstack_layers"):
+        keys.has(key)
+
+
 def scale(keys: Keys, key: str, default: float = 1.0) -> float:
     """A positive factor."""
     return keys.f32(key, "G38", lambda x: x > 0, default)

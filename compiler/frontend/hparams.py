@@ -31,6 +31,7 @@ _NEUTRAL: dict[str, tuple[float, ...]] = {
     ".nextn_predict_layers": (0,),
     ".pooling_type": (0,),
     ".use_parallel_residual": (0,),
+    ".rope.dimension_sections": (),  # several positions a token; in some families other pairs turn then
     ".rope.scaling.attn_factor": (1,),
     ".rope.scaling.yarn_log_multiplier": (0,),
     ".expert_gating_func": (1, 3),  # softmax before or after the choice: the same

@@ -181,6 +181,11 @@ class Gelu(Op):
 
 
 @dataclass(frozen=True)
+class Relu2(Op):
+    """y = max(x, 0)^2 (So et al., 2021)."""
+
+
+@dataclass(frozen=True)
 class Mul(Op):
     """Element-wise product."""
 
@@ -296,7 +301,7 @@ class GateUp(Op):
 
 @dataclass(frozen=True)
 class Up(Biased):
-    """h = activation(W x + bias), quantized at once where ``quantize`` says so."""
+    """h = activation(W x + bias), quantized at once where ``quantize`` says so. ``activation``: gelu or relu2."""
 
     activation: str = "gelu"
     quantize: bool = False

@@ -6,7 +6,7 @@ from __future__ import annotations
 from infc.ir import ops as o
 from infc.ir.graph import Graph, replace_ops
 
-_ACTIVATIONS = {o.Silu: "silu", o.Gelu: "gelu"}
+_ACTIVATIONS = {o.Silu: "silu", o.Gelu: "gelu", o.Relu2: "relu2"}
 
 
 def fuse_mlp(graph: Graph) -> Graph:
@@ -16,7 +16,7 @@ def fuse_mlp(graph: Graph) -> Graph:
     gone: set[int] = set()
     fused: dict[int, o.Op] = {}
     for act in graph.ops:
-        if not isinstance(act, o.Silu | o.Gelu):
+        if not isinstance(act, o.Silu | o.Gelu | o.Relu2):
             continue
         gate = producer[act.inputs[0]]
         if not isinstance(gate, o.Linear):

@@ -136,7 +136,7 @@ class Phase:
     terms: int = 1  # int8 terms of a norm's result, or of the head's input
     tiles_from: int = 0  # rows from which the last kernel of each linear is the cheaper one; 0: there is no such kernel
     layer_norm: bool = False  # of a norm: LayerNorm, its bias behind its weight; else RMSNorm
-    activation: str = ""  # of gate_up and up: silu, gelu or swiglu_oai
+    activation: str = ""  # of gate_up: silu, gelu or swiglu_oai; of up: gelu or relu2
     head_norms: tuple[int, int] = (-1, -1)  # of q and k: where their norm lies among the vectors, in floats; -1: there is none
     rope: str = ""  # buffer of the rotations; "": positions turn nothing
     scale: float = 1.0  # of what is stored: logits, what joins the residual stream, queries, embeddings

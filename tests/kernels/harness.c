@@ -76,6 +76,7 @@ UNARY(sigmoid, v16f_sigmoid)
 UNARY(silu, v16f_silu)
 UNARY(tanh, v16f_tanh)
 UNARY(gelu, v16f_gelu)
+UNARY(relu2, v16f_relu2)
 void t_fma(const float *a, const float *b, const float *c, float *y, int n)
 {
     for (int i = 0; i < n; i += 16) v16f_store(y + i, v16f_fma(v16f_load(a + i), v16f_load(b + i), v16f_load(c + i)));

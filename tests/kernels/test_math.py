@@ -35,7 +35,7 @@ def sample() -> np.ndarray[Any, Any]:
 X = sample()
 
 
-@pytest.mark.parametrize("name", ["exp", "sigmoid", "silu", "tanh", "gelu"])
+@pytest.mark.parametrize("name", ["exp", "sigmoid", "silu", "tanh", "gelu", "relu2"])
 def test_same_bits_everywhere(name: str, lib: Any, oracle: Any) -> None:
     np.testing.assert_array_equal(unary(lib, name, X), unary(oracle, name, X))
 
@@ -66,6 +66,8 @@ def test_derived_functions_are_accurate(oracle: Any) -> None:
     assert np.abs(unary(oracle, "tanh", x) - np.tanh(d)).max() < 2e-7
     u = np.sqrt(2 / np.pi) * (d + 0.044715 * d**3)
     gelu = d / 2 * (1 + np.tanh(u))
+    assert ulps(unary(oracle, "relu2", np.abs(x)[np.abs(x) > 1e-18]).astype(np.float64), d[np.abs(x) > 1e-18] ** 2) <= 0.5
+    assert (unary(oracle, "relu2", -np.abs(x)) == 0).all()
     assert (np.abs(unary(oracle, "gelu", x) - gelu) <= 2e-7 * np.maximum(np.abs(d), 1e-3)).all()
 
 

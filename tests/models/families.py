@@ -34,10 +34,12 @@ class Shape:
     head_dim: int = 32
     hidden_dim: int = 160
     pre_norm: bool = True
+    mlp_norm: str = "ffn_norm"
     post_norm: bool = False
     layer_norm: bool = False
     qk_norm: str = ""
     fused: bool = False  # one matrix for q, k and v; where the MLP has a gate one for gate and up, too
+    fused_gate: bool = False  # one matrix for gate and up alone
     gated: bool = True
     qkv_bias: bool = False
     bias: bool = False  # of all other projections
@@ -69,6 +71,16 @@ FAMILIES = {
         Shape("olmo2", pre_norm=False, post_norm=True, qk_norm="row", tied=False),
         Shape("smollm3", n_layers=4),
         Shape("starcoder2", layer_norm=True, gated=False, qkv_bias=True, bias=True, keys={_SWA: WINDOW}, unread=(_SWA,)),
+        Shape("qwen2vl", qkv_bias=True, keys={"rope.dimension_sections": (6, 5, 5, 0)}),
+        Shape("qwen3vl", qk_norm="head", tied=False, keys={"rope.dimension_sections": (6, 5, 5, 0), "n_deepstack_layers": 2}),
+        Shape("glm4", post_norm=True, fused_gate=True, rotated=16, tied=False),
+        Shape("seed_oss", head_dim=48, qkv_bias=True, mlp_norm="post_attention_norm", tied=False, keys={"rope.freq_base": 1e7}),
+        Shape("exaone", factors="freqs", keys={"rope.freq_base": 1e6}),
+        Shape("internlm2", tied=False, keys={"rope.freq_base": 1e6}),
+        Shape("ernie4_5", head_dim=48, keys={"rope.freq_base": 5e5}),
+        Shape("arcee", gated=False, keys={"rope.freq_base": 5e5}, scales={"ffn_down": 0.7}),
+        Shape("nemotron", layer_norm=True, gated=False, tied=False, rotated=16, scales={"ffn_down": 0.7}),
+        Shape("jais2", layer_norm=True, gated=False, qkv_bias=True, bias=True, scales={"ffn_down": 0.7}),
         Shape("gpt2", layer_norm=True, gated=False, qkv_bias=True, bias=True, fused=True, n_kv_heads=4, positions=True),
     )
 }  # fmt: skip
@@ -188,10 +200,11 @@ def _write_layer(w: _Writer, s: Shape, blk: str) -> None:
     if s.post_norm:
         w.norm(blk + "post_attention_norm", s.dim)
     if s.pre_norm:
-        w.norm(blk + "ffn_norm", s.dim)
-    if s.gated and not s.fused:
+        w.norm(blk + s.mlp_norm, s.dim)
+    both = s.gated and (s.fused or s.fused_gate)
+    if s.gated and not both:
         w.matrix(blk + "ffn_gate", s.hidden_dim, s.dim, 1.0, s.bias)
-    w.matrix(blk + "ffn_up", s.hidden_dim * (2 if s.gated and s.fused else 1), s.dim, 1.0, s.bias)
+    w.matrix(blk + "ffn_up", s.hidden_dim * (2 if both else 1), s.dim, 1.0, s.bias)
     w.matrix(blk + "ffn_down", s.dim, s.hidden_dim, 1.5, s.bias)
     if s.post_norm:
         w.norm(blk + "post_ffw_norm", s.dim)

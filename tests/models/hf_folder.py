@@ -65,6 +65,10 @@ _GPT2_ENDS = {
 }  # fmt: skip
 _PHI3 = _LLAMA | {"attn_qkv": "self_attn.qkv_proj", "ffn_up": "mlp.gate_up_proj"}
 _STARCODER2 = _LLAMA | {"ffn_up": "mlp.c_fc", "ffn_down": "mlp.c_proj"}
+_GLM4 = _LLAMA | {
+    "post_attention_norm": "post_self_attn_layernorm", "ffn_norm": "post_attention_layernorm", "post_ffw_norm": "post_mlp_layernorm",
+    "ffn_up": "mlp.gate_up_proj",
+}  # fmt: skip
 # GGUF architecture -> (class in config.json, names in a layer)
 FAMILIES: dict[str, tuple[str, dict[str, str]]] = {
     "llama": ("LlamaForCausalLM", _LLAMA),
@@ -78,9 +82,14 @@ FAMILIES: dict[str, tuple[str, dict[str, str]]] = {
     "olmo2": ("Olmo2ForCausalLM", _SANDWICH),
     "smollm3": ("SmolLM3ForCausalLM", _LLAMA),
     "starcoder2": ("Starcoder2ForCausalLM", _STARCODER2),
+    "glm4": ("Glm4ForCausalLM", _GLM4),
+    "seed_oss": ("SeedOssForCausalLM", _LLAMA | {"post_attention_norm": "post_attention_layernorm"}),
+    "arcee": ("ArceeForCausalLM", _LLAMA),
+    "nemotron": ("NemotronForCausalLM", _LLAMA),
+    "jais2": ("Jais2ForCausalLM", _LLAMA),
     "gpt2": ("GPT2LMHeadModel", _GPT2),
 }
-PERMUTED = ("llama", "granite", "smollm3")
+PERMUTED = ("llama", "granite", "smollm3", "arcee")
 
 
 def save(path: Path, tensors: dict[str, tuple[str, tuple[int, ...], bytes]]) -> Path:
@@ -106,7 +115,7 @@ def _undone(model: ModelFile, name: str, arch: str) -> tuple[str, tuple[int, ...
         heads = int(model.kv[f"{arch}.attention.head_count" + ("" if module == "attn_q" else "_kv")])  # type: ignore[arg-type]
         n = words.shape[0]
         words = words.reshape(heads, n // heads // 2, 2, *words.shape[1:]).swapaxes(1, 2).reshape(words.shape)
-    if arch.startswith("gemma") and name.endswith("norm.weight"):
+    if arch.startswith(("gemma", "nemotron")) and name.endswith("norm.weight"):
         words = (words.view("<f4") - np.float32(1)).view("<u4")
     if arch == "gpt2" and kind == "weight" and module in ("attn_qkv", "attn_output", "ffn_up", "ffn_down"):
         words = words.T

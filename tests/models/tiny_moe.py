@@ -1,4 +1,4 @@
-"""Small random mixtures of experts with everything their family has: mixtral, qwen2moe, qwen3moe, gpt-oss.
+"""Small random mixtures of experts with everything their family has.
 
 Each token's embedding says in its first values which experts it prefers, later layers leave those values almost alone, and the routers read
 them: so which experts a row takes does not hang on the last place of a sum, and models of different rounding can be compared.
@@ -14,7 +14,10 @@ from gguf.quants import quantize
 
 from tests.models.tiny import CHATML, vocabulary
 
-EXPERT_TYPES = {"mixtral": "Q4_0", "qwen2moe": "Q8_0", "qwen3moe": "F16", "gpt-oss": "MXFP4"}  # each family's in the tests
+# Each family's in the tests.
+EXPERT_TYPES = {
+    "mixtral": "Q4_0", "qwen2moe": "Q8_0", "qwen3moe": "F16", "qwen3vlmoe": "Q4_1", "gpt-oss": "MXFP4",
+}  # fmt: skip
 _ARCHITECTURES = {"mixtral": "llama"}
 
 
@@ -66,6 +69,8 @@ def write_tiny_moe(
         w.add_expert_feed_forward_length(hidden_dim)
     if family == "qwen2moe":
         w.add_expert_shared_feed_forward_length(shared_dim)
+    if family == "qwen3vlmoe":
+        w.add_rope_dimension_sections([6, 5, 5, 0])
     if family == "gpt-oss":
         w.add_sliding_window(window)
         w.add_rope_scaling_type(gguf.RopeScalingType.YARN)
@@ -122,7 +127,7 @@ def write_tiny_moe(
             out[:count] = 0
             w.add_tensor(blk + "attn_output.bias", out)
             w.add_tensor(blk + "attn_sinks.weight", 1 + normal(n_heads))
-        if family == "qwen3moe":
+        if family in ("qwen3moe", "qwen3vlmoe"):
             norm(blk + "attn_q_norm", head_dim)
             norm(blk + "attn_k_norm", head_dim)
         norm(blk + ("post_attention_norm" if family == "gpt-oss" else "ffn_norm"))

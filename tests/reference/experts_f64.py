@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from tests.reference.families_f64 import F64, FamilyF64
 
 _ALPHA, _LIMIT = 1.702, 7.0  # of gpt-oss's activation
-_RENORMALISED = {"llama", "qwen3moe", "gpt-oss"}
+_RENORMALISED = {"llama", "qwen3moe", "qwen3vlmoe", "gpt-oss"}
 
 
 class ExpertsF64(FamilyF64):

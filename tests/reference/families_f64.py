@@ -18,8 +18,10 @@ from infc.frontend import gguf as reader
 
 F64 = NDArray[np.float64]
 
-_HALVES = {"qwen2", "qwen3", "gemma", "gemma2", "gemma3", "phi3", "olmo2", "starcoder2"}  # pairs (i, i + rotated / 2)
+_HALVES = {"qwen2", "qwen3", "gemma", "gemma2", "gemma3", "phi3", "olmo2", "starcoder2", "nemotron", "jais2"}
+_HALVES |= {"qwen2vl", "qwen3vl", "seed_oss", "exaone"}  # pairs (i, i + rotated / 2)
 _GELU = {"gemma", "gemma2", "gemma3", "starcoder2", "gpt2"}
+_RELU2 = {"arcee", "nemotron", "jais2"}
 _PERIOD = {"gemma2": 2, "gemma3": 6, "olmo2": 4}  # of so many layers the last sees everything
 _CAPS = {"gemma2": (50.0, 30.0)}  # defaults: scores, logits
 
@@ -55,8 +57,12 @@ class FamilyF64:
         for i in range(self.n_layers):
             blk = f"blk.{i}."
             a = self._linear(self._attention(self._norm(x, blk + "attn_norm"), i), blk + "attn_output")
-            x = x + residual * self._norm(a, blk + "post_attention_norm")
-            h = self._mlp(self._norm(x, blk + "ffn_norm"), blk)
+            if arch == "seed_oss":  # whose only other norm has this name
+                x = x + a
+                h = self._mlp(self._norm(x, blk + "post_attention_norm"), blk)
+            else:
+                x = x + residual * self._norm(a, blk + "post_attention_norm")
+                h = self._mlp(self._norm(x, blk + "ffn_norm"), blk)
             x = x + residual * self._norm(h, blk + "post_ffw_norm")
         out = self._norm(x, "output_norm") @ w["output.weight" if "output.weight" in w else "token_embd.weight"].T
         out = out + w.get("output.bias", 0.0)
@@ -127,7 +133,7 @@ class FamilyF64:
     def _activation(self, x: F64) -> F64:
         if self.arch in _GELU:
             return 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
-        return x / (1 + np.exp(-x))
+        return np.maximum(x, 0) ** 2 if self.arch in _RELU2 else x / (1 + np.exp(-x))
 
     def _embedding_scale(self) -> float:
         return float(np.sqrt(self.dim)) if self.arch.startswith("gemma") else float(self.key("embedding_scale", 1.0))

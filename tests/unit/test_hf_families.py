@@ -54,6 +54,11 @@ SETTINGS: dict[str, Json] = {
     "smollm3": {"no_rope_layers": [1, 1, 1, 0], "no_rope_layer_interval": 4, "use_sliding_window": False, "sliding_window": None,
                 "layer_types": ["full_attention"] * 4, "pretraining_tp": 2},
     "starcoder2": {"norm_epsilon": 1e-5, "use_bias": True, "hidden_act": "gelu_pytorch_tanh", "sliding_window": WINDOW},
+    "glm4": {"partial_rotary_factor": 0.5, "attention_bias": False},
+    "seed_oss": {"rope_theta": 1e7, "attention_bias": True, "attention_out_bias": False, "mlp_bias": False, "residual_dropout": 0.1},
+    "arcee": {"hidden_act": "relu2", "rope_theta": 5e5, "mlp_bias": False, "attention_bias": False},
+    "nemotron": {"hidden_act": "relu2", "norm_eps": 1e-5, "partial_rotary_factor": 0.5, "rms_norm_eps": None},
+    "jais2": {"hidden_act": "relu2", "layer_norm_eps": 1e-5, "rms_norm_eps": None, "mlp_bias": True, "attention_bias": True},
     "gpt2": {"n_embd": 128, "n_head": 4, "n_layer": 3, "n_positions": N_CTX, "n_ctx": N_CTX, "n_inner": 160, "layer_norm_epsilon": 1e-5,
              "activation_function": "gelu_new", "hidden_act": None},
 }  # fmt: skip
@@ -68,7 +73,12 @@ def read(path: Path) -> tuple[ModelConfig, dict[str, bytes], dict[str, Any], lis
         return config, tensors, keys, model.notes
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+def test_families_without_folders() -> None:
+    """Known by their GGUF files alone."""
+    assert FAMILIES.keys() - SETTINGS.keys() == {"qwen2vl", "qwen3vl", "exaone", "internlm2", "ernie4_5"}
+
+
+@pytest.mark.parametrize("family", SETTINGS)
 @pytest.mark.parametrize("kind", ["F16", "BF16"])
 def test_the_folder_is_its_twin(tmp_path: Path, family: str, kind: str) -> None:
     """Llama's factors of the frequencies apart: those of the file are none that config.json can say."""
@@ -77,7 +87,7 @@ def test_the_folder_is_its_twin(tmp_path: Path, family: str, kind: str) -> None:
     ropes = tuple(replace(r, factors=None) for r in theirs[0].ropes) if family == "llama" else theirs[0].ropes
     assert ours[0] == replace(theirs[0], ropes=ropes)
     expected = {name: data for name, data in theirs[1].items() if name != "rope_freqs.weight"}
-    if family.startswith("gemma"):  # one was taken away, then added: both round
+    if family.startswith(("gemma", "nemotron")):  # one was taken away, then added: both round
         norms = {n: np.frombuffer(d, "<f4") for n, d in expected.items() if n.endswith("norm.weight")}
         expected |= {n: (x - np.float32(1) + np.float32(1)).tobytes() for n, x in norms.items()}
     if family == "gpt2":  # positions are added: a converter writes them in full

@@ -105,6 +105,7 @@ def all_f32_but_one(raw: Raw) -> None:
     ("G42", "no Q8_0", lambda r: (file_type(7)(r), all_but_q8_0(r))[1]),
     ("G42", "all F32, one not", all_f32_but_one),
     ("G25", "not causal", keys(attention__causal=boolean(False))),
+    ("G25", "several positions a token", keys(rope__dimension_sections=array(I32, [3, 3, 2, 0]))),
     ("G25", "softcap", keys(attn_logit_softcapping=f32(50))),
     ("G25", "scale of another type", keys(logit_scale=string("1"))),
     ("G26", "number of the wrong type", keys(attention__head_count=number(U64, 2))),

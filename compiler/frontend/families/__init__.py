@@ -7,19 +7,30 @@ from __future__ import annotations
 
 from infc.frontend.config import ModelConfig
 from infc.frontend.families import (
+    arcee,
+    ernie4_5,
+    exaone,
     gemma,
     gemma2,
     gemma3,
+    glm4,
     gpt2,
     gpt_oss,
     granite,
+    internlm2,
+    jais2,
     llama,
+    nemotron,
     olmo2,
     phi3,
     qwen2,
     qwen2moe,
+    qwen2vl,
     qwen3,
     qwen3moe,
+    qwen3vl,
+    qwen3vlmoe,
+    seed_oss,
     smollm3,
     starcoder2,
 )
@@ -32,7 +43,9 @@ FAMILIES: dict[str, Family] = {
     for f in (
         llama.FAMILY, qwen2.FAMILY, qwen3.FAMILY, gemma.FAMILY, gemma2.FAMILY, gemma3.FAMILY, phi3.FAMILY, granite.FAMILY,
         olmo2.FAMILY, smollm3.FAMILY, starcoder2.FAMILY, gpt2.FAMILY,
-        qwen2moe.FAMILY, qwen3moe.FAMILY, gpt_oss.FAMILY,
+        qwen2vl.FAMILY, qwen3vl.FAMILY, glm4.FAMILY, seed_oss.FAMILY, exaone.FAMILY, internlm2.FAMILY, ernie4_5.FAMILY,
+        arcee.FAMILY, nemotron.FAMILY, jais2.FAMILY,
+        qwen2moe.FAMILY, qwen3moe.FAMILY, qwen3vlmoe.FAMILY, gpt_oss.FAMILY,
     )
 }  # fmt: skip
 

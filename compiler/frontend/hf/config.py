@@ -108,4 +108,5 @@ def common(c: Config, eps: str = "rms") -> None:
     if eps == "rms":
         c.put(".attention.layer_norm_rms_epsilon", "f32", c.real("rms_norm_eps", default=1e-6))
     else:
-        c.put(".attention.layer_norm_epsilon", "f32", c.real("layer_norm_epsilon", "norm_epsilon", default=1e-5))
+        names = ("layer_norm_epsilon", "norm_epsilon", "layer_norm_eps", "norm_eps")
+        c.put(".attention.layer_norm_epsilon", "f32", c.real(*names, default=1e-5))

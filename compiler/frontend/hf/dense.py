@@ -136,6 +136,45 @@ def _gpt2(c: Config) -> Made:
     return {}
 
 
+def _arcee(c: Config) -> Made:
+    common(c)
+    made = rope(c)
+    c.only("hidden_act", "relu2")
+    no_window(c)
+    return made
+
+
+def _half_turns(c: Config) -> None:
+    """Half of each head turns where the file does not say."""
+    if parameters(c).get("partial_rotary_factor") is None:
+        c.values.setdefault("partial_rotary_factor", 0.5)
+
+
+def _glm4(c: Config) -> Made:
+    common(c)
+    _half_turns(c)
+    made = rope(c, partial=True)
+    c.only("hidden_act", "silu")
+    return made
+
+
+def _seed_oss(c: Config) -> Made:
+    common(c)
+    made = rope(c)
+    c.only("hidden_act", "silu")
+    return made
+
+
+def _relu2(c: Config) -> Made:
+    """Jais 2 and Nemotron."""
+    common(c, "layer")
+    if c.arch == "nemotron":
+        _half_turns(c)
+    made = rope(c, partial=c.arch == "nemotron")
+    c.only("hidden_act", "relu2")
+    return made
+
+
 _GEMMA2_NORMS = {
     "input_layernorm": "attn_norm", "post_attention_layernorm": "post_attention_norm",
     "pre_feedforward_layernorm": "ffn_norm", "post_feedforward_layernorm": "post_ffw_norm",
@@ -144,6 +183,8 @@ _GEMMA3 = Family("gemma3", _gemma3, _GEMMA2_NORMS | ATTENTION | MLP | HEAD_NORMS
 _OLMO2 = Family("olmo2", _olmo2, {
     "post_attention_layernorm": "post_attention_norm", "post_feedforward_layernorm": "post_ffw_norm",
 } | ATTENTION | MLP | HEAD_NORMS)  # fmt: skip
+
+_PLAIN_MLP = {f"mlp.{a}_proj": f"ffn_{a}" for a in ("up", "down")}
 
 # The class in config.json's "architectures" -> family.
 DENSE: dict[str, Family] = {
@@ -164,6 +205,16 @@ DENSE: dict[str, Family] = {
     "Starcoder2ForCausalLM": Family(
         "starcoder2", _starcoder2, NORMS | ATTENTION | {"mlp.c_fc": "ffn_up", "mlp.c_proj": "ffn_down"}, tied=True,
     ),
+    "Glm4ForCausalLM": Family("glm4", _glm4, ATTENTION | {
+        "input_layernorm": "attn_norm", "post_self_attn_layernorm": "post_attention_norm", "post_attention_layernorm": "ffn_norm",
+        "post_mlp_layernorm": "post_ffw_norm", "mlp.gate_up_proj": "ffn_up", "mlp.down_proj": "ffn_down",
+    }),
+    "SeedOssForCausalLM": Family("seed_oss", _seed_oss, ATTENTION | MLP | {
+        "input_layernorm": "attn_norm", "post_attention_layernorm": "post_attention_norm",
+    }),
+    "ArceeForCausalLM": Family("arcee", _arcee, NORMS | ATTENTION | _PLAIN_MLP, permuted=True),
+    "NemotronForCausalLM": Family("nemotron", _relu2, NORMS | ATTENTION | _PLAIN_MLP, norms_plus_one=True),
+    "Jais2ForCausalLM": Family("jais2", _relu2, NORMS | ATTENTION | _PLAIN_MLP),
     "GPT2LMHeadModel": Family(
         "gpt2", _gpt2, {
             "ln_1": "attn_norm", "attn.c_attn": "attn_qkv", "attn.c_proj": "attn_output",

@@ -1,0 +1,45 @@
+"""Nemotron 4 (arXiv:2402.16819) and Minitron (arXiv:2407.14679): LayerNorm, rotations of a part of each head, grouped queries, a plain MLP
+with the square of ReLU (arXiv:2109.08668)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from infc.frontend import rules
+from infc.frontend.builder import Builder
+from infc.frontend.config import ModelConfig
+from infc.frontend.dense import LAYER_NORM, dense, rope
+from infc.frontend.families.family import Family
+from infc.frontend.gguf import ModelFile
+from infc.frontend.keys import Keys
+from infc.ir.graph import Graph
+from infc.limits import Limits
+
+
+def config(keys: Keys, limits: Limits) -> ModelConfig:
+    return dense(keys, limits, (rope(keys, limits, halves=True, partial=True),), eps=LAYER_NORM)
+
+
+def tensors(c: ModelConfig) -> Iterator[rules.Rule]:
+    yield from rules.ends(c, norm_bias=True)
+    for i in range(c.n_layers):
+        blk = f"blk.{i}."
+        yield from rules.norm(blk, "attn_norm", c.dim, bias=True)
+        yield from rules.attention(c, blk, bias=None, output_bias=None)
+        yield from rules.norm(blk, "ffn_norm", c.dim, bias=True)
+        yield from rules.mlp(c, blk, bias=None)
+
+
+def build(model: ModelFile, config: ModelConfig) -> Graph:
+    b = Builder(model, config)
+    x = b.embed()
+    for i in range(config.n_layers):
+        q, k, v = b.qkv(b.norm(x, "attn_norm", i), i)
+        a = b.attention(b.rope(q, i), b.rope(k, i), v, i)
+        x = b.add(x, b.linear(a, "attn_output", i), i)
+        h = b.relu2(b.linear(b.norm(x, "ffn_norm", i), "ffn_up", i))
+        x = b.add(x, b.linear(h, "ffn_down", i), i)
+    return b.finish(x)
+
+
+FAMILY = Family("nemotron", config, tensors, build)
