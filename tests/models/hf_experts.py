@@ -23,13 +23,14 @@ MIXTURES: dict[str, tuple[str, dict[str, str]]] = {
         "ffn_up_shexp": "mlp.shared_expert.up_proj", "ffn_down_shexp": "mlp.shared_expert.down_proj",
     }),
     "qwen3moe": ("Qwen3MoeForCausalLM", {"ffn_gate_inp": "mlp.gate"}),
+    "olmoe": ("OlmoeForCausalLM", {"ffn_gate_inp": "mlp.gate"}),
     "gpt-oss": ("GptOssForCausalLM", {"ffn_gate_inp": "mlp.router", "post_attention_norm": "post_attention_layernorm"}),
 }  # fmt: skip
 _APART = {
     "llama": ("block_sparse_moe.experts", {"gate": "w1", "up": "w3", "down": "w2"}),
     "qwen2moe": ("mlp.experts", {"gate": "gate_proj", "up": "up_proj", "down": "down_proj"}),
 }
-_APART["qwen3moe"] = _APART["qwen2moe"]
+_APART["qwen3moe"] = _APART["olmoe"] = _APART["qwen2moe"]
 
 
 def settings(kv: dict[str, Any], arch: str) -> dict[str, Any]:
@@ -38,6 +39,8 @@ def settings(kv: dict[str, Any], arch: str) -> dict[str, Any]:
     found = {"architectures": [MIXTURES[arch][0]], "num_experts_per_tok": used}
     if arch == "llama":
         return found | {"model_type": "mixtral", "num_local_experts": count}
+    if arch == "olmoe":
+        return found | {"num_experts": count, "norm_topk_prob": False, "clip_qkv": None}
     width = kv[".expert_feed_forward_length"]
     if arch == "gpt-oss":
         scaling = {"rope_type": "yarn", "factor": kv[".rope.scaling.factor"], "truncate": False}

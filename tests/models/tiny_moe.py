@@ -16,7 +16,7 @@ from tests.models.tiny import CHATML, vocabulary
 
 # Each family's in the tests.
 EXPERT_TYPES = {
-    "mixtral": "Q4_0", "qwen2moe": "Q8_0", "qwen3moe": "F16", "qwen3vlmoe": "Q4_1", "gpt-oss": "MXFP4",
+    "mixtral": "Q4_0", "qwen2moe": "Q8_0", "qwen3moe": "F16", "qwen3vlmoe": "Q4_1", "olmoe": "Q5_0", "gpt-oss": "MXFP4",
 }  # fmt: skip
 _ARCHITECTURES = {"mixtral": "llama"}
 
@@ -45,8 +45,10 @@ def write_tiny_moe(
     the routers are F32."""
     rng = np.random.default_rng(seed)
     arch = _ARCHITECTURES.get(family, family)
-    if family == "qwen2moe":
-        head_dim = dim // n_heads  # llama.cpp knows no other in this family
+    if family in ("qwen2moe", "olmoe"):
+        head_dim = dim // n_heads  # llama.cpp knows no other in these families
+    if family == "olmoe":
+        n_kv_heads = n_heads  # likewise
     tokens, merges, token_types = vocabulary(n_merges)
     w = gguf.GGUFWriter(path, arch)
     w.add_name(f"tiny {family}")
@@ -62,7 +64,7 @@ def write_tiny_moe(
     w.add_layer_norm_rms_eps(1e-5)
     w.add_expert_count(count)
     w.add_expert_used_count(used)
-    if family == "mixtral":
+    if family in ("mixtral", "olmoe"):
         w.add_feed_forward_length(hidden_dim)
     else:
         w.add_feed_forward_length(shared_dim)
@@ -127,6 +129,9 @@ def write_tiny_moe(
             out[:count] = 0
             w.add_tensor(blk + "attn_output.bias", out)
             w.add_tensor(blk + "attn_sinks.weight", 1 + normal(n_heads))
+        if family == "olmoe":
+            norm(blk + "attn_q_norm", q)
+            norm(blk + "attn_k_norm", kv)
         if family in ("qwen3moe", "qwen3vlmoe"):
             norm(blk + "attn_q_norm", head_dim)
             norm(blk + "attn_k_norm", head_dim)

@@ -1,4 +1,4 @@
-"""Mixtures of experts in float64: what mixtral (arXiv:2401.04088), qwen2moe, qwen3moe and gpt-oss (arXiv:2508.10925) add to their
+"""Mixtures of experts in float64: what mixtral (arXiv:2401.04088), qwen2moe, qwen3moe, olmoe and gpt-oss (arXiv:2508.10925) add to their
 families. Routing is from arXiv:1701.06538, the stretched rotation from arXiv:2309.00071."""
 
 from __future__ import annotations

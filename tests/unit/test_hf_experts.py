@@ -28,6 +28,8 @@ LAYOUTS = [
     pytest.param("qwen2moe", "F32", True, id="qwen2moe-stacked"),
     pytest.param("qwen3moe", "F32", False, id="qwen3moe-apart"),
     pytest.param("qwen3moe", "F16", True, id="qwen3moe-stacked"),
+    pytest.param("olmoe", "BF16", False, id="olmoe-apart"),
+    pytest.param("olmoe", "F16", True, id="olmoe-stacked"),
     pytest.param("gpt-oss", "BF16", True, id="gpt-oss-floats"),
     pytest.param("gpt-oss", "MXFP4", True, id="gpt-oss-mxfp4"),
 ]

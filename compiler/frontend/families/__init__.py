@@ -22,6 +22,7 @@ from infc.frontend.families import (
     llama,
     nemotron,
     olmo2,
+    olmoe,
     phi3,
     qwen2,
     qwen2moe,
@@ -45,7 +46,7 @@ FAMILIES: dict[str, Family] = {
         olmo2.FAMILY, smollm3.FAMILY, starcoder2.FAMILY, gpt2.FAMILY,
         qwen2vl.FAMILY, qwen3vl.FAMILY, glm4.FAMILY, seed_oss.FAMILY, exaone.FAMILY, internlm2.FAMILY, ernie4_5.FAMILY,
         arcee.FAMILY, nemotron.FAMILY, jais2.FAMILY,
-        qwen2moe.FAMILY, qwen3moe.FAMILY, qwen3vlmoe.FAMILY, gpt_oss.FAMILY,
+        qwen2moe.FAMILY, qwen3moe.FAMILY, qwen3vlmoe.FAMILY, olmoe.FAMILY, gpt_oss.FAMILY,
     )
 }  # fmt: skip
 

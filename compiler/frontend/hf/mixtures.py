@@ -49,6 +49,16 @@ def _qwen3_moe(c: Config) -> Made:
     return _qwen_moe(c, renormalised=True)
 
 
+def _olmoe(c: Config) -> Made:
+    common(c)
+    made = rope(c)
+    c.only("hidden_act", "silu")
+    c.only("clip_qkv", None)
+    c.only("norm_topk_prob", False)
+    _experts(c)
+    return made
+
+
 def _gpt_oss(c: Config) -> Made:
     if c.get("rope_scaling", "rope_parameters") is None:
         c.values["rope_scaling"] = {"rope_type": "yarn", "factor": 32.0, "original_max_position_embeddings": 4096}
@@ -91,6 +101,9 @@ MIXTURES: dict[str, Family] = {
     ),
     "Qwen3MoeForCausalLM": Family(
         "qwen3moe", _qwen3_moe, _QWEN | HEAD_NORMS, experts=_numbered("mlp.experts", **_PROJECTIONS), stacked=_STACKED,
+    ),
+    "OlmoeForCausalLM": Family(
+        "olmoe", _olmoe, _QWEN | HEAD_NORMS, experts=_numbered("mlp.experts", **_PROJECTIONS), stacked=_STACKED,
     ),
     "GptOssForCausalLM": Family(
         "gpt-oss", _gpt_oss, ATTENTION | {
