@@ -29,6 +29,7 @@ void t_sigmoid(const float *x, float *y, int n);
 void t_silu(const float *x, float *y, int n);
 void t_tanh(const float *x, float *y, int n);
 void t_gelu(const float *x, float *y, int n);
+void t_relu2(const float *x, float *y, int n);
 void t_fma(const float *a, const float *b, const float *c, float *y, int n);
 void t_from_f16(const uint16_t *h, float *y, int n);
 void t_from_f16_one(const uint16_t *h, float *y, int n);
