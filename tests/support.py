@@ -23,7 +23,7 @@ Written by `python -m tests.support` (`make docs`) from the registries; do not e
 families, and families know no formats: a matrix of any family may have any of the formats on any of the targets, as far as its
 row length is a multiple of the block. So the first table covers family x target, the second format x target, and the tests of
 mixed files (`tests/e2e/test_tiny_bits.py`) that the two meet. A machine that lacks a target's instructions skips its tests,
-visibly; every family's program is compiled for all targets on all machines.
+visibly; of every family the C for such a target is checked by the compiler all the same.
 """
 
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from infc.binding.artifact import Artifact
-from infc.options import TARGETS
 from infc.toolchain import host
+from tests.e2e.other_targets import assert_valid
 from tests.models.tiny_moe import EXPERT_TYPES
 from tests.reference.experts_f64 import ExpertsF64
 from tests.reference.kl import mean_kl
@@ -31,8 +31,8 @@ def model(request: pytest.FixtureRequest, tiny_moe: Callable[..., Path], compile
 
 
 def options(family: str) -> dict[str, object]:
-    """For all targets; one family keeps keys and values as f16."""
-    return {"name": "tiny", "target": ",".join(TARGETS), "kv": "f16" if family == "qwen2moe" else "q16", "lto": False}
+    """For all that this CPU runs; one family keeps keys and values as f16."""
+    return {"name": "tiny", "target": ",".join(host.runnable()), "kv": "f16" if family == "qwen2moe" else "q16", "lto": False}
 
 
 def _ids(n: int = N) -> list[int]:
@@ -49,6 +49,10 @@ def test_bits_and_accuracy(model: tuple[Path, Artifact]) -> None:
                 for _ in range(2 if threads > 1 else 1):  # a race may need a second chance to show
                     assert llm.logits(_ids()).tobytes() == expected.tobytes(), f"{isa}, {threads} threads, chunks of {chunk}"
     assert mean_kl(ExpertsF64(path).logits(_ids(EXACT)), expected[:EXACT]) < 1e-3
+
+
+def test_other_targets_have_valid_c(request: pytest.FixtureRequest, model: tuple[Path, Artifact], tmp_path: Path) -> None:
+    assert_valid(model[0], tmp_path / "emitted", **options(request.node.callspec.params["model"]))
 
 
 def test_company_changes_nothing(model: tuple[Path, Artifact]) -> None:

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from infc.binding.artifact import Artifact
-from infc.options import TARGETS
 from infc.toolchain import host
+from tests.e2e.other_targets import assert_valid
 from tests.models.families import FAMILIES, write_family
 from tests.reference.families_f64 import FamilyF64
 from tests.reference.kl import mean_kl
@@ -20,6 +20,7 @@ from tests.reference.peer import assert_agrees
 APART = True  # see tests/conftest.py
 N = 200  # four windows, and pages of which a window sees a part
 BESIDE = 512  # positions compared with llama.cpp's
+OPTIONS = {"name": "tiny", "target": ",".join(host.runnable()), "lto": False}
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
@@ -27,7 +28,7 @@ def model(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, compiled: Callable[..., Artifact]
 ) -> tuple[str, Path, Artifact]:
     path = write_family(tmp_path_factory.mktemp("family") / "tiny.gguf", request.param)
-    return request.param, path, compiled(path, name="tiny", target=",".join(TARGETS), lto=False)
+    return request.param, path, compiled(path, **OPTIONS)
 
 
 def _ids(n: int = N) -> list[int]:
@@ -43,6 +44,10 @@ def test_bits_and_accuracy(model: tuple[str, Path, Artifact]) -> None:
             with artifact.load(isa=isa, threads=threads, ubatch=chunk) as llm:
                 assert llm.logits(_ids()).tobytes() == expected.tobytes(), f"{isa}, {threads} threads, chunks of {chunk}"
     assert mean_kl(FamilyF64(path).logits(_ids()), expected) < 2e-5
+
+
+def test_other_targets_have_valid_c(model: tuple[str, Path, Artifact], tmp_path: Path) -> None:
+    assert_valid(model[1], tmp_path / "emitted", **OPTIONS)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("xllamacpp") is None, reason="xllamacpp is not installed")

@@ -49,7 +49,7 @@ def artifact(
         return compiled(tiny_llama(types="Q4_1", head_dim=32), name="tiny", target=",".join(host.runnable()), lto=False)
     if name in FAMILIES:
         path = write_family(tmp_path_factory.mktemp("family") / "tiny.gguf", name)
-        return compiled(path, name="tiny", target=",".join(TARGETS), lto=False)
+        return compiled(path, name="tiny", target=",".join(host.runnable()), lto=False)
     return compiled(tiny_moe(name, 1024), **options(name))
 
 

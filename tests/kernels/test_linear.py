@@ -18,7 +18,7 @@ from tests.kernels.conftest import BUILDS, usable
 from tests.kernels.guard import guarded, poisoned
 from tests.kernels.reference_formats import HALVES
 
-ROWS = (1, 2, 3, 4, 5, 7, 15, 16, 17, 33)
+ROWS = (1, 2, 3, 4, 5, 7, 15, 16, 17, 33, 70)  # the last: more than any target's small_max
 # (K, panels) by the size of a block: one block, chunked gemm, odd and even panel counts
 SHAPES = {1: ((1, 1), (37, 3), (96, 2), (500, 7)), 32: ((32, 1), (96, 3), (576, 2), (2080, 5)), 256: ((256, 1), (2048, 3))}
 

@@ -58,15 +58,15 @@ def test_a_decode_step_adds_up(tiny: Explainer) -> None:
 
 @pytest.mark.slow
 def test_a_prompt_reads_the_weights_once_a_chunk(tiny: Explainer) -> None:
-    e = tiny.explain(Workload(rows=40, depth=0, prompt=True, steps=2))
+    e = tiny.explain(Workload(rows=80, depth=0, prompt=True, steps=2))
     with tiny.artifact.load(threads=1) as llm:
         meta, info = llm.meta, llm.info
     embed = next(p for p in tiny.phases if p["phase"] == "embed")
     position = info.kv_bytes / (info.n_pages * info.page_size)
     size, macs = sums(e)
-    assert size == pytest.approx(meta["stream_bytes"] + 40 * embed["row_bytes"] + 40 * position)
-    attention = 2 * info.n_heads * info.head_dim * ((info.n_layers - 1) * 40 * 41 / 2 + 40)  # in the last layer, the last row's
-    rows = 40 * (meta["int_macs"] + meta["f32_macs"]) + meta["head_int_macs"] + meta["head_f32_macs"]
+    assert size == pytest.approx(meta["stream_bytes"] + 80 * embed["row_bytes"] + 80 * position)
+    attention = 2 * info.n_heads * info.head_dim * ((info.n_layers - 1) * 80 * 81 / 2 + 80)  # in the last layer, the last row's
+    rows = 80 * (meta["int_macs"] + meta["f32_macs"]) + meta["head_int_macs"] + meta["head_f32_macs"]
     assert macs == pytest.approx(rows + attention)
     used = {phase: {k.kernel.split("_")[0].rstrip("23") for k in e.kernels if k.phase == phase} for phase in ("qkv", "gate_up", "ffn_down")}
     assert used["qkv"] <= {"gemm", "tiles"}

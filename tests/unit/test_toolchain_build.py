@@ -222,7 +222,8 @@ def test_blob_is_written_in_pieces_that_may_become_huge_pages(tmp_path: Path, mo
     offset = append_blob(binary, blob, bytes(32))
     assert binary.read_bytes()[offset:-64] == blob.read_bytes()
     end = offset + (5 << 20)
-    assert written == [(offset, 0x200000), (0x200000, 0x400000), (0x400000, 0x500000), (0x500000, end)]
+    assert binary.read_bytes()[:offset] == b"x" * 5000 + bytes(offset - 5000)
+    assert written == [(0, 0x200000), (0x200000, 0x400000), (0x400000, 0x500000), (0x500000, end)]
 
 
 @pytest.mark.parametrize("keep", [0, 10, 63, 64, 4000])
