@@ -20,6 +20,7 @@
 #define FIRST_CREDIT_NS ((int64_t)-4000000)       // a piece's worth, so that a short run is left alone
 #define MOST_CREDIT_NS ((int64_t)50000000)
 #define FIRST_PAUSE_NS ((uint64_t)2000000000)     // four times as long after every pass in vain
+#define LOOK_AGAIN_NS ((uint64_t)60000000000)     // after a pass that left nothing small: what was reclaimed meanwhile came back as it could
 enum { MOST_VAIN = 3, MOST_LOOKS = 512 };         // looks: pieces at a time that need nothing, a microsecond each
 
 // linux/fs.h of 6.7 has these; headers are often older than the kernel.
@@ -81,12 +82,12 @@ static int tend(infc_huge *h, uint8_t *piece) {
 }
 
 static void end_pass(infc_huge *h) {
-    h->vain = h->gained ? 0 : h->vain + 1;
-    if (h->small == 0 || h->vain == MOST_VAIN) {
+    h->vain = h->gained || h->small == 0 ? 0 : h->vain + 1;
+    if (h->vain == MOST_VAIN) {
         infc_huge_close(h);
         return;
     }
-    h->pause_ns = FIRST_PAUSE_NS;
+    h->pause_ns = h->small ? FIRST_PAUSE_NS : LOOK_AGAIN_NS;
     for (int32_t i = 0; i < h->vain; i++) h->pause_ns *= 4;
     h->small = h->gained = 0;
     h->next = h->first;

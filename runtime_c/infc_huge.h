@@ -4,7 +4,7 @@
 // the page cache as the copying left it. A piece that is not mapped as a huge page is dropped from the page cache and read again under
 // MADV_HUGEPAGE, while no step runs. That costs a read of the file, so it is paid out of 1/16 of the time that steps take: a slow disk
 // makes it take longer, not the steps. What cannot be had now (no free huge page, a file not written back yet, another process that maps it too)
-// is tried again later, a few times.
+// is tried again later, a few times; what was done is looked at again once in a minute of steps, since idle pages may be reclaimed.
 //
 // System calls, for whoever filters them: ioctl (PAGEMAP_SCAN), madvise, fadvise64, clock_gettime.
 #ifndef INFC_HUGE_H
