@@ -21,7 +21,9 @@
 #define MOST_CREDIT_NS ((int64_t)50000000)
 #define FIRST_PAUSE_NS ((uint64_t)2000000000)     // four times as long after every pass in vain
 #define LOOK_AGAIN_NS ((uint64_t)60000000000)     // after a pass that left nothing small: what was reclaimed meanwhile came back as it could
-enum { MOST_VAIN = 3, MOST_LOOKS = 512 };         // looks: pieces at a time that need nothing, a microsecond each
+// Looks: pieces at a time that need nothing, a microsecond each. Refusals: pieces one after another that were read anew and are small again;
+// so it is with file systems that know no large pieces.
+enum { MOST_VAIN = 3, MOST_LOOKS = 512, MOST_REFUSALS = 8 };
 
 // linux/fs.h of 6.7 has these; headers are often older than the kernel.
 typedef struct page_region { uint64_t start, end, categories; } page_region;
@@ -64,20 +66,37 @@ void infc_huge_close(infc_huge *h) {
     h->pagemap = -1;
 }
 
+static int is_cached(uint8_t *piece) {
+    unsigned char page[PIECE / 4096];
+    if (mincore(piece, PIECE, page)) return 1;
+    for (size_t i = 0; i < sizeof page; i++)
+        if (page[i] & 1) return 1;
+    return 0;
+}
+
 // Pages that a mapping holds stay in the page cache, so ours goes first. Pages not written back yet stay too, and begin to be written.
-static void read_again(const infc_huge *h, uint8_t *piece) {
+// Returns 1 if the piece came from the disk.
+static int read_again(const infc_huge *h, uint8_t *piece) {
     madvise(piece, PIECE, MADV_DONTNEED);
     posix_fadvise(h->fd, (off_t)(h->file_offset + (piece - h->first)), (off_t)PIECE, POSIX_FADV_DONTNEED);
+    const int dropped = !is_cached(piece);
     madvise(piece, PIECE, MADV_POPULATE_READ);
+    return dropped;
 }
 
 // Returns 1 if time was spent on the piece.
 static int tend(infc_huge *h, uint8_t *piece) {
     if (is_huge(h->pagemap, piece) == 1) return 0;
     // A kernel with CONFIG_READ_ONLY_THP_FOR_FS, or a file in memory, needs no disk.
-    if (madvise(piece, PIECE, MADV_COLLAPSE)) read_again(h, piece);
-    if (is_huge(h->pagemap, piece) == 1) h->gained++;
-    else h->small++;
+    const int read = madvise(piece, PIECE, MADV_COLLAPSE) && read_again(h, piece);
+    if (is_huge(h->pagemap, piece) == 1) {
+        h->gained++;
+        h->refusals = 0;
+        return 1;
+    }
+    h->small++;
+    h->refusals += read;
+    if (h->refusals == MOST_REFUSALS) infc_huge_close(h);
     return 1;
 }
 
@@ -104,7 +123,7 @@ void infc_huge_spend(infc_huge *h) {
         const uint64_t start = now_ns();
         for (int looks = 0, spent = 0; h->next < h->end && looks < MOST_LOOKS && !spent; h->next += PIECE, looks++) spent = tend(h, h->next);
         h->credit_ns -= (int64_t)(now_ns() - start);
-        if (h->next == h->end) end_pass(h);
+        if (h->next == h->end && h->pagemap >= 0) end_pass(h);
     }
 }
 

@@ -6,7 +6,7 @@
 // makes it take longer, not the steps. What cannot be had now (no free huge page, a file not written back yet, another process that maps it too)
 // is tried again later, a few times; what was done is looked at again once in a minute of steps, since idle pages may be reclaimed.
 //
-// System calls, for whoever filters them: ioctl (PAGEMAP_SCAN), madvise, fadvise64, clock_gettime.
+// System calls, for whoever filters them: ioctl (PAGEMAP_SCAN), madvise, fadvise64, mincore, clock_gettime.
 #ifndef INFC_HUGE_H
 #define INFC_HUGE_H
 #include <stdint.h>
@@ -24,6 +24,7 @@ typedef struct infc_huge {
     uint64_t pause_ns;     // time that steps must take before the next pass
     int32_t small, gained; // of this pass: pieces that stayed small, pieces that became huge
     int32_t vain;          // passes in which none became huge
+    int32_t refusals;      // pieces since the last that became huge, which were read anew for nothing
 } infc_huge;
 
 // To be called with the weights mapped. Where the kernel does not tell (Linux before 6.7) or pages have another size, nothing is done.

@@ -38,9 +38,7 @@ def fuse_mlp(graph: Graph) -> Graph:
         gone.update(id(op) for op in (*parts, last))
         if isinstance(up, o.Linear):
             inputs = (gate.inputs[0], up.inputs[0])
-            fused[id(last)] = o.GateUp(
-                inputs, last.outputs, gate.origin, gate.weight, up.weight, what, quantize, gate.bias, up.bias
-            )
+            fused[id(last)] = o.GateUp(inputs, last.outputs, gate.origin, gate.weight, up.weight, what, quantize, gate.bias, up.bias)
         else:
             fused[id(last)] = o.Up(gate.inputs, last.outputs, gate.origin, gate.weight, gate.bias, what, quantize)
     ops = [fused.get(id(op), op) for op in graph.ops if id(op) in fused or id(op) not in gone]

@@ -83,9 +83,7 @@ def test_one_hash_a_prompt(smollm2_fat: Artifact, ids: list[int], golden: dict[s
 
 @pytest.mark.parametrize("isa", ISAS[1:])
 @pytest.mark.parametrize(("threads", "chunk"), [(1, 512), (2, 64), (3, 7), (2, 1)])
-def test_company_changes_nothing(
-    smollm2_fat: Artifact, ids: list[int], golden: dict[str, str], isa: str, threads: int, chunk: int
-) -> None:
+def test_company_changes_nothing(smollm2_fat: Artifact, ids: list[int], golden: dict[str, str], isa: str, threads: int, chunk: int) -> None:
     """The prompt's rows interleaved with those of three other sequences, of other lengths and texts."""
     if isa not in host.runnable():
         pytest.skip(f"this CPU has no {isa}")

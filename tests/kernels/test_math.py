@@ -110,7 +110,7 @@ def test_every_f16(lib: Any) -> None:
 
 
 def test_f32_to_f16_rounds_to_even(lib: Any, oracle: Any) -> None:
-    mids = (np.arange(0, 0x7C00, dtype=np.uint16).view(np.float16).astype(np.float64))
+    mids = np.arange(0, 0x7C00, dtype=np.uint16).view(np.float16).astype(np.float64)
     mids = ((mids[:-1] + mids[1:]) / 2).astype(np.float32)
     x = np.concatenate([mids, np.nextafter(mids, np.float32(0)), np.nextafter(mids, np.float32(np.inf)), X[:300_000]])
     x = np.concatenate([x, -x, np.zeros(-2 * len(x) % 16, np.float32)]).astype(np.float32)

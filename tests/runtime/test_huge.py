@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -141,6 +142,24 @@ def test_another_process_that_maps_the_file_is_left_alone_and_the_tries_end(runt
     assert 8 + 32 <= tries < 60
     assert weights.content() == before == other.content()
     other.close()
+
+
+def test_a_file_system_without_large_pieces_is_not_read_for_long(weights: Weights, file: tuple[Path, bytes]) -> None:
+    tended(weights)
+    before = weights.content()
+    libc: Any = weights.ffi.dlopen(None)
+    weights.ffi.cdef("int madvise(void *, size_t, int);")
+    start = int(weights.ffi.cast("uintptr_t", weights.huge.first))
+    assert libc.madvise(weights.ffi.cast("void *", start), weights.pieces * PIECE, mmap.MADV_NOHUGEPAGE) == 0
+    tries = 0
+    while weights.huge.pagemap >= 0 and tries < 300:
+        weights.steps(1)
+        tries += 1
+    # Eight pieces read for nothing: six of the first pass and, eight seconds of steps later, two of the second.
+    assert weights.huge.refusals == 8
+    assert 8 <= tries < 30
+    assert weights.huge_pieces() == 0
+    assert weights.content() == before
 
 
 def test_weights_of_a_few_pages_are_not_tended(runtime, tmp_path: Path) -> None:
