@@ -74,7 +74,7 @@ FAMILIES = {
         Shape("qwen2vl", qkv_bias=True, keys={"rope.dimension_sections": (6, 5, 5, 0)}),
         Shape("qwen3vl", qk_norm="head", tied=False, keys={"rope.dimension_sections": (6, 5, 5, 0), "n_deepstack_layers": 2}),
         Shape("glm4", post_norm=True, fused_gate=True, rotated=16, tied=False),
-        Shape("seed_oss", qkv_bias=True, mlp_norm="post_attention_norm"),
+        Shape("seed_oss", qkv_bias=True, mlp_norm="post_attention_norm", keys={"rope.freq_base": 1e7}),
         Shape("exaone", factors="freqs", keys={"rope.freq_base": 1e6}),
         Shape("internlm2", tied=False, keys={"rope.freq_base": 1e6}),
         Shape("ernie4_5", head_dim=48, keys={"rope.freq_base": 5e5}),
