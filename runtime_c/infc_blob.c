@@ -13,14 +13,11 @@
 
 #include "infc.h"
 #include "infc_error.h"
+#include "infc_memory.h"
 #include "infc_sha256.h"
 
-#ifndef MADV_POPULATE_READ  // C libraries before 2.35 do not name it
-#define MADV_POPULATE_READ 22
-#endif
-
 enum { ALIGN = 4096, TRAILER_BYTES = 64, HEADER_BYTES = 16, ENTRY_BYTES = 24, VERSION = 1 };
-#define HUGE_BYTES ((uint64_t)2 << 20)  // one entry of a page directory where pages have 4096 bytes
+#define HUGE_BYTES ((uint64_t)INFC_HUGE_PAGE)
 #define MAX_SECTIONS ((ALIGN - HEADER_BYTES) / ENTRY_BYTES)
 
 static uint32_t get32(const uint8_t *p) { return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24; }

@@ -8,14 +8,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#ifndef MADV_POPULATE_READ  // C libraries before 2.35 do not name it
-#define MADV_POPULATE_READ 22
-#endif
-#ifndef MADV_COLLAPSE  // before 2.37
-#define MADV_COLLAPSE 25
-#endif
+#include "infc_memory.h"
 
-#define PIECE ((size_t)2 << 20)
+#define PIECE ((size_t)INFC_HUGE_PAGE)
 #define SHARE 16                                  // of the steps' time, one part
 #define FIRST_CREDIT_NS ((int64_t)-4000000)       // a piece's worth, so that a short run is left alone
 #define MOST_CREDIT_NS ((int64_t)50000000)

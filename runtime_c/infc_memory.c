@@ -10,10 +10,6 @@
 #include "infc.h"
 #include "infc_error.h"
 
-#ifndef MADV_COLLAPSE
-#define MADV_COLLAPSE 25  // newer than many C libraries' headers
-#endif
-
 int infc_region_open(infc_region *out, uint64_t bytes, unsigned flags, const char *what) {
     *out = (infc_region){0};
     const uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);

@@ -3,6 +3,14 @@
 #define INFC_MEMORY_H
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/mman.h>
+
+#ifndef MADV_POPULATE_READ  // C libraries before 2.35 do not name it
+#define MADV_POPULATE_READ 22
+#endif
+#ifndef MADV_COLLAPSE  // before 2.37
+#define MADV_COLLAPSE 25
+#endif
 
 typedef struct infc_region {
     uint8_t *map;      // whole mapping, guards included; NULL: none
@@ -10,7 +18,7 @@ typedef struct infc_region {
     uint8_t *data;     // first usable byte
 } infc_region;
 
-enum { INFC_HUGE_PAGE = 2 << 20 };
+enum { INFC_HUGE_PAGE = 2 << 20 };  // one entry of a page directory where pages have 4096 bytes
 
 enum {
     INFC_REGION_FLUSH_END = 1,  // data ends at the guard (64-byte aligned) rather than starting at a page: a one-byte overrun faults

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from infc.frontend import rules
-from infc.frontend.builder import Builder
 from infc.frontend.config import ModelConfig
 from infc.frontend.dense import dense, rope
+from infc.frontend.families import internlm2
 from infc.frontend.families.family import Family
-from infc.frontend.gguf import ModelFile
 from infc.frontend.keys import Keys
-from infc.ir.graph import Graph
 from infc.limits import Limits
 
 
@@ -29,16 +27,4 @@ def tensors(c: ModelConfig) -> Iterator[rules.Rule]:
         yield from rules.gated_mlp(c, blk)
 
 
-def build(model: ModelFile, config: ModelConfig) -> Graph:
-    b = Builder(model, config)
-    x = b.embed()
-    for i in range(config.n_layers):
-        q, k, v = b.qkv(b.norm(x, "attn_norm", i), i)
-        a = b.attention(b.rope(q, i), b.rope(k, i), v, i)
-        x = b.add(x, b.linear(a, "attn_output", i), i)
-        gate, up = b.gate_up(b.norm(x, "ffn_norm", i), i)
-        x = b.add(x, b.linear(b.mul(b.silu(gate), up), "ffn_down", i), i)
-    return b.finish(x)
-
-
-FAMILY = Family("ernie4_5", config, tensors, build)
+FAMILY = Family("ernie4_5", config, tensors, internlm2.build)
