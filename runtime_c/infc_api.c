@@ -50,7 +50,7 @@ static int choose_backend(const char *isa, const infc_backend **out, uint32_t *f
     const infc_program *p = &infc_the_program;
     infc_cpu_regs cpu = infc_cpu_read();
     *features = infc_cpu_features(&cpu);
-    atomic_store_explicit(&infc_streams_alone, infc_cpu_streams_alone(&cpu), memory_order_relaxed);
+    atomic_store_explicit(&infc_cpu_drops, infc_cpu_drops_prefetches(&cpu), memory_order_relaxed);
     if (p->n_backends < 1) return infc_fail(INFC_EINTERNAL, "this program has no backend");
     for (int32_t i = p->n_backends - 1; i >= 0; i--) {
         const infc_backend *b = &p->backends[i];

@@ -97,8 +97,7 @@ const char *infc_cpu_target(const infc_cpu_regs *regs) {
     return features & INFC_CPU_AMX ? "amx" : features & INFC_CPU_AVX512 ? "avx512" : features & INFC_CPU_AVX2 ? "avx2" : "scalar";
 }
 
-_Atomic int infc_streams_alone;
+_Atomic int infc_cpu_drops;
 
-// Zen 4 has 24 requests of its first level in flight and far more of its second level's prefetcher, which prefetch instructions do not
-// use: q4_1 gemv reads 22 GB/s with them, 30 without (docs/performance.md). Zen 3, which has no AVX-512, was faster with them.
-int infc_cpu_streams_alone(const infc_cpu_regs *regs) { return regs->amd && (regs->leaf7_ebx & 1u << 16); }
+// Zen 4: of prefetches faster than memory answers, what finds no place is dropped (docs/performance.md). Zen 3, which has no AVX-512, was not asked.
+int infc_cpu_drops_prefetches(const infc_cpu_regs *regs) { return regs->amd && (regs->leaf7_ebx & 1u << 16); }

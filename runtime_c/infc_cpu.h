@@ -24,8 +24,8 @@ uint32_t infc_cpu_features(const infc_cpu_regs *regs);
 const char *infc_cpu_missing(const infc_cpu_regs *regs, uint32_t requires_cpu);
 // The `--target` this CPU can run: "amx" (after infc_cpu_request_tiles), "avx512", "avx2" or "scalar".
 const char *infc_cpu_target(const infc_cpu_regs *regs);
-extern _Atomic int infc_streams_alone;  // see infc_simd.h
-// What it is on this CPU, whether weights are read faster without prefetch instructions: 1 for AMD's with AVX-512.
-int infc_cpu_streams_alone(const infc_cpu_regs *regs);
+extern _Atomic int infc_cpu_drops;  // see infc_simd.h
+// What it is on this CPU, whether prefetches are dropped while many are under way: 1 for AMD's with AVX-512.
+int infc_cpu_drops_prefetches(const infc_cpu_regs *regs);
 
 #endif

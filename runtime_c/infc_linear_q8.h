@@ -105,11 +105,18 @@ INFC_INLINE void INFC_F(dot)(const uint8_t *w, size_t stride, int unpacked, int 
     }
 }
 
-// Brings a block's share of the panels at p, p + stride .. closer
-INFC_INLINE void INFC_F(fetch)(const uint8_t *p, size_t stride, int NP)
+// Brings a block's share of the panels at p, p + stride .. closer: what lies INFC_PREFETCH_BYTES ahead or, on a CPU that drops prefetches, 8 KB
+// and, `thrice`, 16 and 4 KB too
+INFC_INLINE void INFC_F(fetch)(const uint8_t *p, size_t stride, int drops, int thrice, int NP)
 {
     INFC_UNROLL for (int i = 0; i < NP; i++) {
-        INFC_UNROLL for (int line = 0; line < (INFC_F(BLOCK_BYTES) + 63) / 64; line++) infc_prefetch_weights(p + i * stride + 64 * line);
+        INFC_UNROLL for (int line = 0; line < (INFC_F(BLOCK_BYTES) + 63) / 64; line++) {
+            const uint8_t *q = p + i * stride + 64 * line;
+            if (!drops) infc_prefetch_weights(q + INFC_PREFETCH_BYTES);
+            if (drops && thrice) infc_prefetch_l2(q + 16384);
+            if (drops) infc_prefetch_l2(q + 8192);
+            if (drops && thrice) infc_prefetch_l2(q + 4096);
+        }
     }
 }
 
@@ -128,13 +135,12 @@ INFC_INLINE void INFC_F(tile)(const uint8_t *w, size_t stride, int unpacked, con
     INFC_UNROLL for (int i = 0; i < NP; i++) {
         INFC_UNROLL for (int m = 0; m < MT; m++) acc[i * MT + m] = b0 ? v16f_load(y + i * ldy + 16 * (m0 + m)) : v16f_zero();
     }
-    // Later tiles find the panel in cache. The first one's weights the CPU's own prefetcher fetches, where it is the better (`alone`), unless the
-    // loop asks for them too slowly, with five products a byte, or in too many loads: the planes of five or six bits, where vectors are short.
-    const int planes = INFC_F(QUANT_BYTES) > 256 && INFC_F(QUANT_BYTES) < 512;
-    const int alone = !infc_wants_prefetch() && (INFC_PLANES_STREAM || !planes);
-    const int prefetch = !unpacked && m0 == 0 && (!alone || 512 * INFC_F(SUPER) * MT >= 5 * INFC_F(SUPER_BYTES));
+    // Later tiles find the panel in cache. Full ones multiply longer than memory takes, so that one prefetch in three is enough. Weights that need no
+    // unpacking are asked for fast enough without.
+    const int drops = infc_drops_prefetches(), thrice = MT < INFC_SMALL_TILE_ROWS, bytes = INFC_F(QUANT_BYTES) == 512;
+    const int prefetch = !unpacked && m0 == 0 && !(drops && bytes && MT < 3);
     const int run = unpacked ? 1 : INFC_F(SUPER);
-    const uint8_t *block = w, *ahead = w + INFC_PREFETCH_BYTES;
+    const uint8_t *block = w, *ahead = w;
     for (int b = b0; b < b1; b += run) {
         const uint8_t *scales = unpacked || INFC_F(SUPER) > 1 ? block : block + INFC_F(QUANT_BYTES);
         float half[8][16];  // what a minimum multiplies where scales are of 16 k
@@ -146,7 +152,7 @@ INFC_INLINE void INFC_F(tile)(const uint8_t *w, size_t stride, int unpacked, con
         }
         for (int j = 0; j < run; j++) {
             const size_t at = step * (size_t)(b + j);
-            if (prefetch) INFC_F(fetch)(ahead, stride, NP);
+            if (prefetch) INFC_F(fetch)(ahead, stride, drops, thrice, NP);
             INFC_UNROLL for (int h = 0; h < INFC_F(HALVES); h++) {
                 v16i sum[8];
                 INFC_F(dot)(block, stride, unpacked, h, q + 32 * at, s + 2 * at, 32 * row, row, NP, MT, sum);

@@ -30,11 +30,10 @@
 #define INFC_HEAVY INFC_INLINE
 #endif
 
-// Not 0: this CPU reads a stream of weights faster by itself than with prefetch instructions. infc_cpu.c; set before a model's first step.
-extern _Atomic int infc_streams_alone;
-INFC_INLINE int infc_wants_prefetch(void) { return !atomic_load_explicit(&infc_streams_alone, memory_order_relaxed); }
-// The same CPUs drop a prefetch that finds their requests all under way: what must come is to be asked for again.
-INFC_INLINE int infc_drops_prefetches(void) { return !infc_wants_prefetch(); }
+// Not 0: this CPU drops a prefetch that finds its requests all under way, so what must come is to be asked for again (docs/performance.md).
+// infc_cpu.c; set before a model's first step.
+extern _Atomic int infc_cpu_drops;
+INFC_INLINE int infc_drops_prefetches(void) { return atomic_load_explicit(&infc_cpu_drops, memory_order_relaxed); }
 
 #if defined(INFC_ISA_AMX)
 #include "infc_simd_avx512.h"

@@ -13,9 +13,6 @@ enum {
     INFC_ATTN_SUMS = 4,     // accumulators of 16 lanes in attention (with 6, gcc spills one and the loop takes half as long again)
     INFC_Q16_QUERIES = 4,   // the same two of attention over a q16 cache
     INFC_Q16_SUMS = 4,
-    // Whether a CPU that reads streams best when left alone does so with planes of bits too (infc_linear_q8.h). Zen 4, GB/s without and
-    // with prefetch: Q5_1 9 and 25, Q5_K 19 and 25, Q6_K 21 and 28; avx512, which loads half as often, 26, 27 and 26 without.
-    INFC_PLANES_STREAM = 0
 };
 
 typedef struct { __m256 l, h; } v16f;   // lanes 0-7, 8-15
@@ -260,5 +257,5 @@ INFC_INLINE v16i vdot_step_s8(v16i a, v64b w, const int8_t *x)
 }
 INFC_INLINE void infc_prefetch(const void *p) { _mm_prefetch((const char *)p, _MM_HINT_T0); }
 INFC_INLINE void infc_prefetch_weights(const void *p) { _mm_prefetch((const char *)p, _MM_HINT_T0); }
-INFC_INLINE void infc_prefetch_kv(const void *p) { _mm_prefetch((const char *)p, _MM_HINT_T1); }
+INFC_INLINE void infc_prefetch_l2(const void *p) { _mm_prefetch((const char *)p, _MM_HINT_T1); }
 #endif

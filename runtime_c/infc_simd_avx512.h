@@ -10,8 +10,8 @@
 // See infc_simd_avx2.h; 32 registers hold twice as much.
 enum { INFC_TILE_ROWS = 4, INFC_SMALL_TILE_ROWS = 8, INFC_GEMM_PANELS = 2, INFC_F32_PANELS = 4, INFC_ATTN_QUERIES = 8, INFC_ATTN_SUMS = 16 };
 // How far ahead weights are fetched into L2 (docs/performance.md). Sapphire Rapids, M = 1 / 4: 24 / 24 GB/s at 2 KB, 28 / 28 at 4 KB,
-// 29 / 27 at 8 KB; 18 / 18 without. Zen 4, M = 1, of 31: 28 at 4 KB into L1, 21 at 8 KB into L2, 29 without (infc_wants_prefetch).
-enum { INFC_PREFETCH_BYTES = 8192, INFC_PLANES_STREAM = 1 };
+// 29 / 27 at 8 KB; 18 / 18 without. Zen 4 is asked otherwise (infc_drops_prefetches).
+enum { INFC_PREFETCH_BYTES = 8192 };
 enum { INFC_Q16_QUERIES = 12, INFC_Q16_SUMS = 12 };
 
 typedef __m512 v16f;
@@ -146,5 +146,5 @@ INFC_INLINE void infc_half_terms(const float *d, const int16_t *s, float *terms)
 }
 INFC_INLINE void infc_prefetch(const void *p) { __builtin_prefetch(p); }
 INFC_INLINE void infc_prefetch_weights(const void *p) { __builtin_prefetch(p, 0, 2); }
-INFC_INLINE void infc_prefetch_kv(const void *p) { __builtin_prefetch(p, 0, 2); }
+INFC_INLINE void infc_prefetch_l2(const void *p) { __builtin_prefetch(p, 0, 2); }
 #endif

@@ -4,7 +4,7 @@
 #define INFC_SIMD_SCALAR_H
 
 enum { INFC_PREFETCH_BYTES = 2048, INFC_TILE_ROWS = 1, INFC_SMALL_TILE_ROWS = 1, INFC_GEMM_PANELS = 1, INFC_F32_PANELS = 1, INFC_ATTN_QUERIES = 4, INFC_ATTN_SUMS = 4 };  // see infc_simd_avx2.h
-enum { INFC_Q16_QUERIES = 4, INFC_Q16_SUMS = 1, INFC_PLANES_STREAM = 1 };
+enum { INFC_Q16_QUERIES = 4, INFC_Q16_SUMS = 1 };
 
 typedef float infc_f4 __attribute__((vector_size(16)));
 typedef float infc_f2 __attribute__((vector_size(8)));
@@ -335,5 +335,5 @@ INFC_INLINE v16i vdot_step_s8(v16i a, v64b w, const int8_t *x)
 }
 INFC_INLINE void infc_prefetch(const void *p) { __builtin_prefetch(p); }
 INFC_INLINE void infc_prefetch_weights(const void *p) { __builtin_prefetch(p); }
-INFC_INLINE void infc_prefetch_kv(const void *p) { __builtin_prefetch(p, 0, 2); }
+INFC_INLINE void infc_prefetch_l2(const void *p) { __builtin_prefetch(p, 0, 2); }
 #endif

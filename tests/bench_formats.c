@@ -22,9 +22,9 @@ double seconds_of(kernel f, const uint8_t *w, int n, int K, const void *x, int M
     return now() - began;
 }
 
-// What the program sets infc_streams_alone to on this CPU
-int streams_alone(void)
+// What the program sets infc_cpu_drops to on this CPU
+int drops_prefetches(void)
 {
     const infc_cpu_regs cpu = infc_cpu_read();
-    return infc_cpu_streams_alone(&cpu);
+    return infc_cpu_drops_prefetches(&cpu);
 }

@@ -48,7 +48,7 @@ double infc_bandwidth_measure(const infc_bandwidth *b, double seconds);
 typedef struct { int threads; int best[2]; } infc_peak;
 int infc_peak_open(infc_peak *p, const char *isa, int threads);
 double infc_peak_measure(const infc_peak *p, int kind, double seconds);
-int streams_alone(void);
+int drops_prefetches(void);
 double seconds_of(uintptr_t f, uintptr_t w, int n, int K, uintptr_t x, int M, uintptr_t y, uintptr_t s, int times, int warm);
 """
 )
@@ -185,7 +185,7 @@ def main() -> None:
     libraries = {isa: ffi.dlopen(str(kernels(isa))) for isa in isas}
     limit = Limits(isas)
     for library in libraries.values():
-        library.t_streams_alone(limit.lib.streams_alone())
+        library.t_drops_prefetches(limit.lib.drops_prefetches())
     if asked.build:
         return
     if "amx" in isas and not libraries["amx"].t_tiles():

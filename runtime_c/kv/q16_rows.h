@@ -35,11 +35,11 @@ typedef struct q16_fetch {
 INFC_INLINE void q16_fetch_line(const uint8_t *line, q16_fetch fetch, ptrdiff_t half)
 {
     enum { LATER = 1024 };
-    infc_prefetch_kv(line + fetch.ahead);
+    infc_prefetch_l2(line + fetch.ahead);
     if (!fetch.again) return;
-    infc_prefetch_kv(line + fetch.ahead + LATER);
-    infc_prefetch_kv(line + half);
-    infc_prefetch_kv(line + half + LATER);
+    infc_prefetch_l2(line + fetch.ahead + LATER);
+    infc_prefetch_l2(line + half);
+    infc_prefetch_l2(line + half + LATER);
 }
 
 // u of scores S
@@ -158,7 +158,7 @@ INFC_INLINE void q16_page(const int16_t *q, const float *dq, int n, const uint8_
     int32_t p[INFC_Q16_QUERIES * 32] __attribute__((aligned(64)));
     const int halves = masked ? (valid[n - 1] + 31) / 32 : 2, vectors = 2 * halves;
     const float *inverse = (const float *)(const void *)(part + q16_scales_offset(head_dim)) + 2 * Q16_PAGE;
-    for (size_t line = q16_scales_offset(head_dim); line < q16_part_bytes(head_dim); line += 64) infc_prefetch_kv(part + fetch.ahead + line);
+    for (size_t line = q16_scales_offset(head_dim); line < q16_part_bytes(head_dim); line += 64) infc_prefetch_l2(part + fetch.ahead + line);
     q16_scores(q, dq, n, part, fetch, vectors, head_dim, limit, u);
     for (int i = 0; i < n; i++) {
         float *ui = u + i * Q16_PAGE;

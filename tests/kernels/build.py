@@ -22,7 +22,7 @@ COMMON = ("-std=c11", "-fPIC", "-shared", "-Wall", "-Wextra", "-Werror", "-ffp-c
 CDEF = """
 typedef struct infc_q8 { int8_t *q; float *d; int16_t *s; float *ds; int tiled; } infc_q8;
 int t_tiles(void);
-void t_streams_alone(int yes);
+void t_drops_prefetches(int yes);
 int t_scratch_bytes(void);
 void t_exp(const float *x, float *y, int n);
 void t_sigmoid(const float *x, float *y, int n);

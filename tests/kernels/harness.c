@@ -6,8 +6,8 @@
 #include "infc_linear.h"
 #include "infc_norm.h"
 
-_Atomic int infc_streams_alone;  // of infc_cpu.c, which tests of kernels do without
-void t_streams_alone(int yes) { infc_streams_alone = yes; }
+_Atomic int infc_cpu_drops;  // of infc_cpu.c, which tests of kernels do without
+void t_drops_prefetches(int yes) { infc_cpu_drops = yes; }
 
 #define Q8(F)                                                                                                                            \
     void t_linear_##F##_q8_gemv(const uint8_t *w, int n, int K, const void *x, int M, float *y, void *s)                                 \

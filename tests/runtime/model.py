@@ -31,7 +31,7 @@ void infc_cpu_request_tiles(infc_cpu_regs *regs);
 uint32_t infc_cpu_features(const infc_cpu_regs *regs);
 const char *infc_cpu_missing(const infc_cpu_regs *regs, uint32_t requires_cpu);
 const char *infc_cpu_target(const infc_cpu_regs *regs);
-int infc_cpu_streams_alone(const infc_cpu_regs *regs);
+int infc_cpu_drops_prefetches(const infc_cpu_regs *regs);
 typedef struct infc_sha256 { uint32_t h[8]; uint64_t bytes; uint8_t block[64]; } infc_sha256;
 void infc_sha256_start(infc_sha256 *s);
 void infc_sha256_add(infc_sha256 *s, const void *data, size_t n);

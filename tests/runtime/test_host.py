@@ -100,10 +100,10 @@ def test_tiles_are_asked_for_and_the_answer_is_the_kernels(runtime) -> None:
     assert bool(r.tiles_granted) == (" amx_tile" in Path("/proc/cpuinfo").read_text())
 
 
-def test_amd_cpus_with_avx512_read_without_prefetch_instructions(runtime) -> None:
-    alone = runtime.lib.infc_cpu_streams_alone
-    assert not alone(regs(runtime, ICELAKE)) and not alone(regs(runtime, {**HASWELL, "amd": 1}))  # Zen 3 and before
-    assert alone(regs(runtime, {**ICELAKE, "amd": 1}))
+def test_amd_cpus_with_avx512_drop_prefetches(runtime) -> None:
+    drops = runtime.lib.infc_cpu_drops_prefetches
+    assert not drops(regs(runtime, ICELAKE)) and not drops(regs(runtime, {**HASWELL, "amd": 1}))  # Zen 3 and before
+    assert drops(regs(runtime, {**ICELAKE, "amd": 1}))
     text = Path("/proc/cpuinfo").read_text()
     assert bool(runtime.lib.infc_cpu_read().amd) == ("AuthenticAMD" in text)
 
