@@ -37,6 +37,7 @@ from tests.kernels.test_linear import random_activations, random_rows
 M, PANELS = 512, 32  # rows of activations, and panels of weights they meet
 MEMORY, CACHE = 256 << 20, 512 << 10  # bytes of weights
 SLACK = 1 << 16  # kernels prefetch past the end
+INT8, F32 = 0, 2  # of infc_peak.h
 FOLDER = RUNTIME.parent / "build" / "bench_formats"
 
 _limits = cffi.FFI()
@@ -45,7 +46,7 @@ _limits.cdef(
 typedef struct { unsigned char *data; size_t size; int threads; int kernel; } infc_bandwidth;
 int infc_bandwidth_open(infc_bandwidth *b, size_t size, int threads);
 double infc_bandwidth_measure(const infc_bandwidth *b, double seconds);
-typedef struct { int threads; int best[2]; } infc_peak;
+typedef struct { int threads; int best[3]; } infc_peak;
 int infc_peak_open(infc_peak *p, const char *isa, int threads);
 double infc_peak_measure(const infc_peak *p, int kind, double seconds);
 int drops_prefetches(void);
@@ -164,7 +165,7 @@ def measure(kernel: Kernel, isa: str, limit: Limits) -> dict[str, float]:
     """One round: GB/s from L2 and memory, GMAC/s of many rows, the limits, and the shares in percent."""
     before = limit.read()
     cache, memory, read = kernel.one_row(isa, CACHE, 32 << 20), kernel.one_row(isa, MEMORY, MEMORY), (before + limit.read()) / 2
-    many, peak = kernel.many_rows(isa), limit.multiply(isa, 0 if kernel.activation == "q8" else 1)
+    many, peak = kernel.many_rows(isa), limit.multiply(isa, INT8 if kernel.activation == "q8" else F32)
     rates = {"l2_gb_s": cache, "gb_s": memory, "read_bw_gb_s": read, "gmac_s": many, "peak_gmac_s": peak}
     return {k: 1e-9 * v for k, v in rates.items()} | {"read_pct": 100 * memory / read, "math_pct": 100 * many / peak}
 
