@@ -15,7 +15,10 @@ INFC_INLINE void INFC_F(tile)(const uint8_t *w, size_t stride, int unpacked, con
     INFC_UNROLL for (int i = 0; i < NP; i++) {
         INFC_UNROLL for (int m = 0; m < MT; m++) acc[i * 4 + m] = k0 ? v16f_load(y + i * ldy + 16 * (m0 + m)) : v16f_zero();
     }
+    // One row asks for weights fast enough by itself, four panels at once; later rows find them in cache.
+    const int prefetch = !unpacked && m0 == 0 && MT > 1 && infc_drops_prefetches();
     for (int k = k0; k < k1; k++, w += step) {
+        if (prefetch && k % (64 / INFC_F(BYTES)) == 0) infc_prefetch_thrice(w);
         INFC_UNROLL for (int i = 0; i < NP; i++) {
             const uint8_t *p = w + i * stride;
             const v16f v = unpacked ? v16f_load((const float *)(const void *)p) : INFC_F(load)(p);

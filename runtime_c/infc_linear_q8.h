@@ -105,17 +105,15 @@ INFC_INLINE void INFC_F(dot)(const uint8_t *w, size_t stride, int unpacked, int 
     }
 }
 
-// Brings a block's share of the panels at p, p + stride .. closer: what lies INFC_PREFETCH_BYTES ahead or, on a CPU that drops prefetches, 8 KB
-// and, `thrice`, 16 and 4 KB too
+// Brings a block's share of the panels at p, p + stride .. closer. `drops`: this CPU drops prefetches
 INFC_INLINE void INFC_F(fetch)(const uint8_t *p, size_t stride, int drops, int thrice, int NP)
 {
     INFC_UNROLL for (int i = 0; i < NP; i++) {
         INFC_UNROLL for (int line = 0; line < (INFC_F(BLOCK_BYTES) + 63) / 64; line++) {
             const uint8_t *q = p + i * stride + 64 * line;
             if (!drops) infc_prefetch_weights(q + INFC_PREFETCH_BYTES);
-            if (drops && thrice) infc_prefetch_l2(q + 16384);
-            if (drops) infc_prefetch_l2(q + 8192);
-            if (drops && thrice) infc_prefetch_l2(q + 4096);
+            if (drops && thrice) infc_prefetch_thrice(q);
+            if (drops && !thrice) infc_prefetch_l2(q + 8192);
         }
     }
 }
