@@ -8,6 +8,7 @@
 #define INFC_KV_F16_H
 #include "../infc_epilogue.h"
 #include "../infc_math.h"
+#include "fetch.h"
 #include "limit.h"
 
 enum { INFC_MAX_PAGE = 64 };  // positions
@@ -42,13 +43,16 @@ INFC_INLINE int f16_attn_vectors(int n)
 }
 
 // s: (n, page): scores of n queries and nv x 16 positions. q: (n, head_dim), k: (nv, head_dim, 16)
-INFC_INLINE void f16_scores_tile(const float *q, int n, const uint8_t *k, int nv, int head_dim, int page, float *s)
+INFC_INLINE void f16_scores_tile(const float *q, int n, const uint8_t *k, kv_fetch fetch, int nv, int head_dim, int page, float *s)
 {
+    const ptrdiff_t values = (ptrdiff_t)page * head_dim * 2;
     v16f acc[INFC_ATTN_SUMS > 4 ? INFC_ATTN_SUMS : 4];
     INFC_UNROLL for (int i = 0; i < n * nv; i++) acc[i] = v16f_zero();
     for (int d = 0; d < head_dim; d++) {
         INFC_UNROLL for (int j = 0; j < nv; j++) {
-            const v16f v = v16f_from_f16(k + 32 * ((size_t)j * head_dim + d));
+            const uint8_t *at = k + 32 * ((size_t)j * head_dim + d);
+            if (d % 2 == 0) kv_fetch_line(at, fetch, values);
+            const v16f v = v16f_from_f16(at);
             INFC_UNROLL for (int i = 0; i < n; i++)
                 acc[i * nv + j] = v16f_fma(v16f_set1(q[(size_t)i * head_dim + d]), v, acc[i * nv + j]);
         }
@@ -58,20 +62,21 @@ INFC_INLINE void f16_scores_tile(const float *q, int n, const uint8_t *k, int nv
     }
 }
 
-INFC_INLINE void f16_scores(const float *q, int n, const uint8_t *k, int vectors, int head_dim, int page, float *s)
+INFC_INLINE void f16_scores(const float *q, int n, const uint8_t *k, kv_fetch fetch, int vectors, int head_dim, int page, float *s)
 {
     const int nv = f16_attn_vectors(n);
     const size_t step = (size_t)head_dim * 32;
     int j = 0;
-    for (; nv >= 4 && j + 4 <= vectors; j += 4) f16_scores_tile(q, n, k + j * step, 4, head_dim, page, s + 16 * j);
-    for (; nv >= 2 && j + 2 <= vectors; j += 2) f16_scores_tile(q, n, k + j * step, 2, head_dim, page, s + 16 * j);
-    for (; j < vectors; j++) f16_scores_tile(q, n, k + j * step, 1, head_dim, page, s + 16 * j);
+    for (; nv >= 4 && j + 4 <= vectors; j += 4) f16_scores_tile(q, n, k + j * step, fetch, 4, head_dim, page, s + 16 * j);
+    for (; nv >= 2 && j + 2 <= vectors; j += 2) f16_scores_tile(q, n, k + j * step, fetch, 2, head_dim, page, s + 16 * j);
+    for (; j < vectors; j++) f16_scores_tile(q, n, k + j * step, fetch, 1, head_dim, page, s + 16 * j);
 }
 
 // o: (n, head_dim), nv x 16 dimensions of it: o * c[i] plus p: (n, page) times values from..n_valid - 1
-INFC_INLINE void f16_values_tile(const float *p, const float *c, int n, const uint8_t *v, int nv, int from, int n_valid, int head_dim,
-                                  int page, float *o)
+INFC_INLINE void f16_values_tile(const float *p, const float *c, int n, const uint8_t *v, kv_fetch fetch, int nv, int from, int n_valid,
+                                 int head_dim, int page, float *o)
 {
+    const ptrdiff_t values = (ptrdiff_t)page * head_dim * 2;
     v16f acc[INFC_ATTN_SUMS > 4 ? INFC_ATTN_SUMS : 4];
     INFC_UNROLL for (int i = 0; i < n; i++) {
         INFC_UNROLL for (int d = 0; d < nv; d++)
@@ -79,7 +84,9 @@ INFC_INLINE void f16_values_tile(const float *p, const float *c, int n, const ui
     }
     for (int j = from; j < n_valid; j++) {
         INFC_UNROLL for (int d = 0; d < nv; d++) {
-            const v16f x = v16f_from_f16(v + 2 * ((size_t)j * head_dim + 16 * d));
+            const uint8_t *at = v + 2 * ((size_t)j * head_dim + 16 * d);
+            if (d % 2 == 0) kv_fetch_line(at, fetch, fetch.ahead - values);
+            const v16f x = v16f_from_f16(at);
             INFC_UNROLL for (int i = 0; i < n; i++)
                 acc[i * nv + d] = v16f_fma(v16f_set1(p[(size_t)i * page + j]), x, acc[i * nv + d]);
         }
@@ -89,14 +96,14 @@ INFC_INLINE void f16_values_tile(const float *p, const float *c, int n, const ui
     }
 }
 
-INFC_INLINE void f16_values(const float *p, const float *c, int n, const uint8_t *v, int from, int n_valid, int head_dim, int page,
-                            float *o)
+INFC_INLINE void f16_values(const float *p, const float *c, int n, const uint8_t *v, kv_fetch fetch, int from, int n_valid, int head_dim,
+                            int page, float *o)
 {
     const int nv = f16_attn_vectors(n);
     int d = 0;
-    for (; nv >= 4 && d + 64 <= head_dim; d += 64) f16_values_tile(p, c, n, v + 2 * d, 4, from, n_valid, head_dim, page, o + d);
-    for (; nv >= 2 && d + 32 <= head_dim; d += 32) f16_values_tile(p, c, n, v + 2 * d, 2, from, n_valid, head_dim, page, o + d);
-    for (; d < head_dim; d += 16) f16_values_tile(p, c, n, v + 2 * d, 1, from, n_valid, head_dim, page, o + d);
+    for (; nv >= 4 && d + 64 <= head_dim; d += 64) f16_values_tile(p, c, n, v + 2 * d, fetch, 4, from, n_valid, head_dim, page, o + d);
+    for (; nv >= 2 && d + 32 <= head_dim; d += 32) f16_values_tile(p, c, n, v + 2 * d, fetch, 2, from, n_valid, head_dim, page, o + d);
+    for (; d < head_dim; d += 16) f16_values_tile(p, c, n, v + 2 * d, fetch, 1, from, n_valid, head_dim, page, o + d);
 }
 
 // One page: scores to probabilities in place, and the factors c by which older sums shrink. s: (n, page), from..n_valid - 1 count
@@ -133,14 +140,14 @@ INFC_INLINE void f16_softmax_page(float *s, int n, int from, int n_valid, int pa
 }
 
 // One page for n queries that all see its positions from..n_valid - 1. part: the page part; q, o: (n, head_dim); m, l: (n)
-INFC_INLINE void f16_attn_page(const float *q, const uint8_t *part, int from, int n_valid, int n, int head_dim, int page, infc_limit limit,
-                                float *m, float *l, float *o)
+INFC_INLINE void f16_attn_page(const float *q, const uint8_t *part, kv_fetch fetch, int from, int n_valid, int n, int head_dim, int page,
+                               infc_limit limit, float *m, float *l, float *o)
 {
     float s[INFC_ATTN_QUERIES * INFC_MAX_PAGE] __attribute__((aligned(64)));
     float c[16];
-    f16_scores(q, n, part, (n_valid + 15) / 16, head_dim, page, s);
+    f16_scores(q, n, part, fetch, (n_valid + 15) / 16, head_dim, page, s);
     f16_softmax_page(s, n, from, n_valid, page, limit, m, l, c);
-    f16_values(s, c, n, part + (size_t)page * head_dim * 2, from, n_valid, head_dim, page, o);
+    f16_values(s, c, n, part + (size_t)page * head_dim * 2, fetch, from, n_valid, head_dim, page, o);
 }
 
 // Query i is of head i mod group; a sink is a score that has been seen already, of a value of zeros.
@@ -166,9 +173,14 @@ INFC_INLINE void f16_attn_pages(const float *q, const uint8_t *kv, const int32_t
                                  int n_pos, int n, int head_dim, int page, infc_limit limit, float *m, float *l, float *o)
 {
     const int seen = infc_first_seen(limit, n_pos);
+    const uint8_t *next = kv + (size_t)pages[begin / page] * page_stride + part_offset;
     for (int first = begin; first < n_pos; first += page) {
-        const uint8_t *part = kv + (size_t)pages[first / page] * page_stride + part_offset;
-        f16_attn_page(q, part, seen > first ? seen - first : 0, n_pos - first < page ? n_pos - first : page, n, head_dim, page, limit, m, l, o);
+        const uint8_t *part = next;
+        // the next kv head's first page lies behind this one's
+        next = first + page < n_pos ? kv + (size_t)pages[first / page + 1] * page_stride + part_offset
+                                    : kv + (size_t)pages[begin / page] * page_stride + part_offset + (size_t)page * head_dim * 4;
+        const kv_fetch fetch = {next - part, infc_drops_prefetches()};
+        f16_attn_page(q, part, fetch, seen > first ? seen - first : 0, n_pos - first < page ? n_pos - first : page, n, head_dim, page, limit, m, l, o);
     }
 }
 
@@ -213,9 +225,10 @@ INFC_INLINE void f16_attn_rows(const float *q, size_t ldq, const uint8_t *kv, co
     f16_attn_begin(m, l, o, n, group, head_dim, limit);
     for (int first = 0; first < shared; first += page) {
         const uint8_t *part = kv + (size_t)pages[first / page] * page_stride + part_offset;
+        const kv_fetch fetch = {first + page < shared ? kv + (size_t)pages[first / page + 1] * page_stride + part_offset - part : 0, 0};
         int i = 0;
-        for (; i + Q <= n; i += Q) f16_attn_page(qs + i * head_dim, part, 0, page, Q, head_dim, page, limit, m + i, l + i, o + i * head_dim);
-        if (n % Q) f16_attn_page(qs + i * head_dim, part, 0, page, n % Q, head_dim, page, limit, m + i, l + i, o + i * head_dim);
+        for (; i + Q <= n; i += Q) f16_attn_page(qs + i * head_dim, part, fetch, 0, page, Q, head_dim, page, limit, m + i, l + i, o + i * head_dim);
+        if (n % Q) f16_attn_page(qs + i * head_dim, part, fetch, 0, page, n % Q, head_dim, page, limit, m + i, l + i, o + i * head_dim);
     }
     for (int r = 0; r < F16_ROWS; r++) {
         int i = r * group;

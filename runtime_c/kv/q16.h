@@ -11,6 +11,7 @@
 #define INFC_KV_Q16_H
 #include "../infc_epilogue.h"
 #include "../infc_math.h"
+#include "fetch.h"
 #include "limit.h"
 
 enum { Q16_PAGE = 64, Q16_KEY_MAX = 4095, Q16_VALUE_MAX = 2047, Q16_MAX_HEAD_DIM = 256 };

@@ -23,25 +23,6 @@ INFC_INLINE int q16_vectors(int n)
     return most >= 4 ? 4 : most >= 2 ? 2 : 1;
 }
 
-// What to prefetch while a page is at work: the page `ahead` bytes behind it, and, where `again`, every line of it four times. A line takes
-// longer from memory than its products, so the requests come faster than they are served, and Zen 4 drops those that find no place. From
-// memory one row reads 19 GB/s with one prefetch a line, 27 with four, of 30 that the loads of a plain loop reach (docs/performance.md).
-typedef struct q16_fetch {
-    ptrdiff_t ahead;
-    int again;
-} q16_fetch;
-
-// At a line of keys or values. half: to the line that comes half a page later in the order of use
-INFC_INLINE void q16_fetch_line(const uint8_t *line, q16_fetch fetch, ptrdiff_t half)
-{
-    enum { LATER = 1024 };
-    infc_prefetch_l2(line + fetch.ahead);
-    if (!fetch.again) return;
-    infc_prefetch_l2(line + fetch.ahead + LATER);
-    infc_prefetch_l2(line + half);
-    infc_prefetch_l2(line + half + LATER);
-}
-
 // u of scores S
 INFC_INLINE v16f q16_exponent(v16i s, v16f scale, v16f e, infc_limit limit)
 {
@@ -52,7 +33,7 @@ INFC_INLINE v16f q16_exponent(v16i s, v16f scale, v16f e, infc_limit limit)
 
 // u: (n, 64): the exponents of n queries at nv x 16 positions. q: (n, head_dim), k: (nv, head_dim / 2, 16, 2), dk: (3, 64) at the first
 // of the positions.
-INFC_INLINE void q16_scores_tile(const int16_t *q, const float *dq, int n, const uint8_t *k, q16_fetch fetch, int nv, int head_dim,
+INFC_INLINE void q16_scores_tile(const int16_t *q, const float *dq, int n, const uint8_t *k, kv_fetch fetch, int nv, int head_dim,
                                  const float *dk, infc_limit limit, float *u)
 {
     const ptrdiff_t values = (ptrdiff_t)q16_values_offset(head_dim);
@@ -63,7 +44,7 @@ INFC_INLINE void q16_scores_tile(const int16_t *q, const float *dq, int n, const
             INFC_UNROLL for (int j = 0; j < nv; j++) {
                 const uint8_t *line = k + 64 * ((size_t)j * (head_dim / 2) + d);
                 const v16i x = v16i_load(line);
-                q16_fetch_line(line, fetch, values);
+                kv_fetch_line(line, fetch, values);
                 INFC_UNROLL for (int i = 0; i < n; i++) {
                     int32_t pair;
                     memcpy(&pair, q + (size_t)i * head_dim + 2 * d, 4);
@@ -79,7 +60,7 @@ INFC_INLINE void q16_scores_tile(const int16_t *q, const float *dq, int n, const
     }
 }
 
-INFC_INLINE void q16_scores(const int16_t *q, const float *dq, int n, const uint8_t *part, q16_fetch fetch, int vectors, int head_dim,
+INFC_INLINE void q16_scores(const int16_t *q, const float *dq, int n, const uint8_t *part, kv_fetch fetch, int vectors, int head_dim,
                             infc_limit limit, float *u)
 {
     const int nv = q16_vectors(n);
@@ -92,7 +73,7 @@ INFC_INLINE void q16_scores(const int16_t *q, const float *dq, int n, const uint
 }
 
 // o: (n, head_dim), nv x 16 dimensions of it: fma((float)T, f[i], o c[i]). p: (n, 32) pairs of P, v: (halves, 16, head_dim, 2)
-INFC_INLINE void q16_values_tile(const int32_t *p, const float *c, const float *f, int n, const uint8_t *v, q16_fetch fetch, int nv,
+INFC_INLINE void q16_values_tile(const int32_t *p, const float *c, const float *f, int n, const uint8_t *v, kv_fetch fetch, int nv,
                                  int halves, int head_dim, float *o)
 {
     const ptrdiff_t values = (ptrdiff_t)q16_values_offset(head_dim);
@@ -103,7 +84,7 @@ INFC_INLINE void q16_values_tile(const int32_t *p, const float *c, const float *
             INFC_UNROLL for (int d = 0; d < nv; d++) {
                 const uint8_t *line = v + 4 * ((size_t)g * head_dim + 16 * d);
                 const v16i x = v16i_load(line);
-                q16_fetch_line(line, fetch, fetch.ahead - values);
+                kv_fetch_line(line, fetch, fetch.ahead - values);
                 INFC_UNROLL for (int i = 0; i < n; i++) sum[i * nv + d] = v16i_dot2(sum[i * nv + d], x, v16i_set1(p[i * 32 + g]));
             }
         }
@@ -116,7 +97,7 @@ INFC_INLINE void q16_values_tile(const int32_t *p, const float *c, const float *
     }
 }
 
-INFC_INLINE void q16_values(const int32_t *p, const float *c, const float *f, int n, const uint8_t *part, q16_fetch fetch, int halves,
+INFC_INLINE void q16_values(const int32_t *p, const float *c, const float *f, int n, const uint8_t *part, kv_fetch fetch, int halves,
                             int head_dim, float *o)
 {
     const int nv = q16_vectors(n);
@@ -151,7 +132,7 @@ INFC_INLINE void q16_rescale(const float *pm, int n, float *m, float *c, float *
 
 // One page for n queries, each of which sees at least one of its positions. Where masked, a query sees positions from..valid - 1,
 // valid: (n), ascending; else all 64. q, o: (n, head_dim); dq, m: (n); l: (n, 16)
-INFC_INLINE void q16_page(const int16_t *q, const float *dq, int n, const uint8_t *part, q16_fetch fetch, int masked, int from,
+INFC_INLINE void q16_page(const int16_t *q, const float *dq, int n, const uint8_t *part, kv_fetch fetch, int masked, int from,
                           const int *valid, int head_dim, infc_limit limit, float *m, float *l, float *o)
 {
     float u[INFC_Q16_QUERIES * Q16_PAGE] __attribute__((aligned(64))), pm[16], c[16], f[16];
@@ -234,7 +215,7 @@ INFC_INLINE void q16_block(const float *q, size_t ldq, const uint8_t *kv, const 
             next = kv + (size_t)pages[first / Q16_PAGE + 1] * page_stride + part_offset;
         else if (rows == 1)  // a prompt's rows come again to the same pages; one row goes on to the next kv head, which lies behind this one
             next = kv + (size_t)pages[begin / Q16_PAGE] * page_stride + part_offset + q16_part_bytes(head_dim);
-        const q16_fetch fetch = {next - part, rows == 1 && infc_drops_prefetches()};
+        const kv_fetch fetch = {next - part, rows == 1 && infc_drops_prefetches()};
         if (first + Q16_PAGE <= n_pos && begin_last <= first) {
             int i = 0;
             for (; i + Q <= n; i += Q) q16_page(x + i * head_dim, dq + i, Q, part, fetch, 0, 0, NULL, head_dim, limit, m + i, l + 16 * i, o + i * head_dim);
