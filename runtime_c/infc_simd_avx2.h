@@ -255,6 +255,12 @@ INFC_INLINE v16i vdot_step_s8(v16i a, v64b w, const int8_t *x)
     __asm__("" : "+x"(r.l), "+x"(r.h));  // as in vdot_step
     return r;
 }
+// p; but what is loaded from it the compiler puts behind the computation of sum. gcc liked to begin a block with its last line.
+INFC_INLINE const uint8_t *infc_after(const uint8_t *p, v16i sum)
+{
+    __asm__("" : "+r"(p) : "x"(sum.l), "x"(sum.h));
+    return p;
+}
 INFC_INLINE void infc_prefetch(const void *p) { _mm_prefetch((const char *)p, _MM_HINT_T0); }
 INFC_INLINE void infc_prefetch_weights(const void *p) { _mm_prefetch((const char *)p, _MM_HINT_T0); }
 INFC_INLINE void infc_prefetch_l2(const void *p) { _mm_prefetch((const char *)p, _MM_HINT_T1); }

@@ -144,6 +144,16 @@ INFC_INLINE void infc_half_terms(const float *d, const int16_t *s, float *terms)
     const __m512 scale = _mm512_permutexvar_ps(_mm512_loadu_si512(twice), _mm512_castps256_ps512(_mm256_loadu_ps(d)));
     _mm512_storeu_ps(terms, _mm512_mul_ps(scale, _mm512_cvtepi32_ps(halves)));
 }
+// As in infc_simd_avx2.h
+INFC_INLINE const uint8_t *infc_after(const uint8_t *p, v16i sum)
+{
+#if defined(INFC_EMULATE_AVX512)
+    (void)sum;
+#else
+    __asm__("" : "+r"(p) : "v"(sum));
+#endif
+    return p;
+}
 INFC_INLINE void infc_prefetch(const void *p) { __builtin_prefetch(p); }
 INFC_INLINE void infc_prefetch_weights(const void *p) { __builtin_prefetch(p, 0, 2); }
 INFC_INLINE void infc_prefetch_l2(const void *p) { __builtin_prefetch(p, 0, 2); }

@@ -333,6 +333,7 @@ INFC_INLINE v16i vdot_step_s8(v16i a, v64b w, const int8_t *x)
 #undef INFC_E
     return v16i_add(a, vdot_fold(pair));
 }
+INFC_INLINE const uint8_t *infc_after(const uint8_t *p, v16i sum) { return (void)sum, p; }
 INFC_INLINE void infc_prefetch(const void *p) { __builtin_prefetch(p); }
 INFC_INLINE void infc_prefetch_weights(const void *p) { __builtin_prefetch(p); }
 INFC_INLINE void infc_prefetch_l2(const void *p) { __builtin_prefetch(p, 0, 2); }
