@@ -40,9 +40,9 @@ def why_not(isa: str) -> str:
     return f"this CPU has no {isa}" + (", nor AVX-512 for emulated tiles" if isa == "amx" else "")
 
 
-def flags(target: Target, level: str) -> tuple[str, ...]:
-    """Those of target amx without its tile instructions. What stands in for them is no faster at -O3."""
-    return ("-DINFC_EMULATE_AMX", level, *(f for f in target.flags if not f.startswith(("-O", "-mamx"))))
+def flags(target: Target) -> tuple[str, ...]:
+    """Those of target amx for emulated tiles, but for the level."""
+    return ("-DINFC_EMULATE_AMX", *(f for f in target.flags if not f.startswith(("-O", "-mamx"))))
 
 
 @contextmanager
@@ -53,7 +53,7 @@ def emulation() -> Iterator[None]:
 
     def emulating(plan: Plan, out: Path) -> Recipe:
         def stand_in(t: Target) -> Target:
-            return replace(t, cpu_bits="INFC_CPU_AVX512", flags=flags(t, "-Og")) if t.name == "amx" else t
+            return replace(t, cpu_bits="INFC_CPU_AVX512", flags=("-Og", *flags(t))) if t.name == "amx" else t
 
         recipe = emit(replace(plan, targets=tuple(replace(tp, target=stand_in(tp.target)) for tp in plan.targets)), out)
         shutil.copyfile(HEADER, out / "src" / HEADER.name)

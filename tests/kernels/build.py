@@ -115,7 +115,7 @@ class Build:
         target = next(t for t in load_targets() if t.isa == self.isa)
         flags = [f for f in target.flags if not f.startswith("-O")]
         if self.emulated and self.isa == "amx":
-            flags = list(tiles.flags(target, self.level))
+            flags = list(tiles.flags(target))
         elif self.emulated:
             flags = ["-DINFC_EMULATE_AVX512"]
         source = str(HERE / "harness.c")
