@@ -39,8 +39,13 @@ def options(family: str) -> dict[str, object]:
 
 def _products(family: str, chunk: int) -> tuple[int, ...]:
     """Whose products target amx makes on tiles in chunks of that many rows."""
-    attention = (tiles.ATTENTION,) if options(family)["kv"] == "q16" and chunk >= 40 else ()
-    return (*attention, tiles.LINEAR) if EXPERT_TYPES[family] != "F16" and chunk == 512 else attention
+    if chunk < 512:  # then how many rows an expert or a thread gets decides
+        return ()
+    return tuple(
+        product
+        for product, made in ((tiles.LINEAR, EXPERT_TYPES[family] != "F16"), (tiles.ATTENTION, options(family)["kv"] == "q16"))
+        if made
+    )
 
 
 def _ids(n: int = N) -> list[int]:

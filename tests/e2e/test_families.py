@@ -51,7 +51,7 @@ def test_bits(model: tuple[str, Path, Artifact], expected: NDArray[np.float32], 
         pytest.skip(tiles.why_not(isa))
     artifact = model[2]
     for threads, chunk in ((1, 512), (2, 512), (3, 5), (2, 40), (2, 1)):
-        products = (tiles.ATTENTION,) if chunk >= 40 else ()
+        products = (tiles.ATTENTION,) if chunk == 512 else ()  # 40 rows of one kv head are too few for two threads
         with artifact.load(isa=isa, threads=threads, ubatch=chunk) as llm, tiles.used(artifact, isa, *products):
             assert llm.logits(_ids()).tobytes() == expected.tobytes(), f"{threads} threads, chunks of {chunk}"
 
@@ -70,7 +70,7 @@ def test_quantized_matrices_on_tiles(family: str, compiled: Callable[..., Artifa
     with artifact.load(isa="scalar", threads=1) as llm:
         expected = llm.logits(_ids())
     for threads, chunk in ((1, 512), (2, 512), (2, 40), (3, 5), (2, 1)):
-        products = (tiles.LINEAR, tiles.ATTENTION) if chunk >= 40 else ()
+        products = {512: (tiles.LINEAR, tiles.ATTENTION), 40: (tiles.LINEAR,)}.get(chunk, ())
         with artifact.load(isa="amx", threads=threads, ubatch=chunk) as llm, tiles.used(artifact, "amx", *products):
             assert llm.logits(_ids()).tobytes() == expected.tobytes(), f"{threads} threads, chunks of {chunk}"
 

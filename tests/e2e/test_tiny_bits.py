@@ -56,7 +56,8 @@ def test_bits_and_accuracy(name: str, compiled: Callable[..., Artifact], tiny_ll
         expected = model.logits(ids)
     for isa in runnable(name):
         for threads, chunk in ((1, 512), (2, 512), (3, 512), (2, 16), (3, 5), (1, 1), (2, 1)):
-            products = (tiles.ATTENTION, tiles.LINEAR) if chunk >= 16 else ()
+            # Attention keeps all threads busy first: three share 70 rows of one kv head, and two sixteen, in fewer rows than a tile has.
+            products = (*((tiles.LINEAR,) if chunk >= 16 else ()), *((tiles.ATTENTION,) if chunk == 512 and threads < 3 else ()))
             with artifact.load(isa=isa, threads=threads, ubatch=chunk) as model, tiles.used(artifact, isa, *products):
                 for _ in range(2 if threads > 1 else 1):  # a race may need a second chance to show
                     assert model.logits(ids).tobytes() == expected.tobytes(), f"{isa}, {threads} threads, chunks of {chunk}"
