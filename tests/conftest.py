@@ -6,6 +6,7 @@ import hashlib
 import importlib.util
 import json
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import pytest
 
 import infc
 from infc.binding.artifact import Artifact
-from tests import shared
+from tests import shared, tiles
 from tests.models.tiny import write_tiny_llama
 from tests.models.tiny_moe import EXPERT_TYPES, write_tiny_moe
 
@@ -72,18 +73,20 @@ def objects_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def compiled(cache_folder: Path, objects_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Artifact]:
     """``compiled(path, **options) -> Artifact``, without profile and link-time optimisation unless asked: with the latter no object of
-    another artifact serves, and each link compiles the runtime anew. The same model and options compile once a run."""
+    another artifact serves, and each link compiles the runtime anew. The same model and options compile once a run. ``emulated``: where
+    the CPU has AVX-512 and no AMX, target amx gets tiles that run (tests/tiles.py)."""
     folder = shared.folder(tmp_path_factory, "artifacts")
 
-    def make(path: Path, **options: Any) -> Artifact:
+    def make(path: Path, *, emulated: bool = False, **options: Any) -> Artifact:
         options = {"pgo": False, "lto": False} | options
         assert "out" not in options  # it is shared
+        emulated = emulated and tiles.emulated() and "amx" in options.get("target", "").split(",")
 
         def build(place: Path) -> None:
-            with shared.objects(objects_folder):
-                infc.compile(path, out=place / "artifact", **options)
+            with shared.objects(objects_folder), tiles.emulation() if emulated else nullcontext():
+                infc.compile(path, out=place / "artifact", **options | ({"cache": False} if emulated else {}))
 
-        key = json.dumps([shared.model_key(path), options], sort_keys=True, default=str)
+        key = json.dumps([shared.model_key(path), options, emulated], sort_keys=True, default=str)
         place = shared.once(folder / hashlib.sha256(key.encode()).hexdigest()[:16], build)
         return Artifact.open(place / "artifact")
 
@@ -111,8 +114,8 @@ def smollm2_artifact(compiled: Callable[..., Artifact], smollm2_path: Path) -> A
 
 @pytest.fixture(scope="session")
 def smollm2_fat(compiled: Callable[..., Artifact], smollm2_path: Path) -> Artifact:
-    """SmolLM2-135M for three instruction sets in one file: the host runs those it has."""
-    return compiled(smollm2_path, name="smollm2", target="scalar,avx2,avx512,amx")
+    """SmolLM2-135M for all instruction sets in one file: the host runs those it has, and amx where it can be emulated."""
+    return compiled(smollm2_path, name="smollm2", target="scalar,avx2,avx512,amx", emulated=True)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

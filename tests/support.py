@@ -23,7 +23,9 @@ Written by `python -m tests.support` (`make docs`) from the registries; do not e
 families, and families know no formats: a matrix of any family may have any of the formats on any of the targets, as far as its
 row length is a multiple of the block. So the first table covers family x target, the second format x target, and the tests of
 mixed files (`tests/e2e/test_tiny_bits.py`) that the two meet. A machine that lacks a target's instructions skips its tests,
-visibly; of every family the C for such a target is checked by the compiler all the same.
+visibly, with two exceptions. Where there is AVX-512 and no AMX, target amx runs with emulated
+tiles: the same C with `tests/kernels/emul_amx.h` in the place of the tile instructions, for kernels and whole programs, so its bits are
+tested and its instructions are not. Where there is neither, the compiler checks every family's C for the targets that cannot run.
 """
 
 
@@ -31,7 +33,7 @@ def _cover(family: str) -> str:
     """The end-to-end test of a family."""
     for families, file in ((DENSE, "test_families"), (EXPERT_TYPES, "test_experts")):
         if family in families:
-            return f"`tests/e2e/{file}.py::test_bits_and_accuracy[{family}]`"
+            return f"`tests/e2e/{file}.py::test_bits[{family}-...]`, `test_accuracy[{family}]`"
     raise LookupError(f"no end-to-end test covers {family}")
 
 

@@ -18,6 +18,7 @@ import infc
 from infc.binding.artifact import Artifact
 from infc.binding.sequence import LOGITS, rows_of, sequence, step, token_array
 from infc.toolchain import host
+from tests import tiles
 
 APART = True  # see tests/conftest.py
 GOLDEN = Path(__file__).parents[1] / "golden" / "logits.json"
@@ -60,7 +61,9 @@ def _configurations() -> Iterator[tuple[str, int, int]]:
 def _affordable(isa: str, threads: int, chunk: int) -> tuple[int, ...]:
     """The scalar build takes a second per 40 tokens: each long prompt runs on it in one configuration, short ones in all. The longest
     prompt runs with chunks of 512, of which only it has two, on every number of threads; with smaller ones, of which 300 tokens are many
-    too, on one number each."""
+    too, on one number each. Emulated tiles take a second per 50 tokens; the other kernels of that program have no tiles."""
+    if isa == "amx" and tiles.emulated():
+        return LENGTHS[:4] if (threads, chunk) == (2, 512) else LENGTHS[:3] if chunk >= 64 else LENGTHS[:2]
     if isa != "scalar":
         return LENGTHS if chunk == 512 or (threads, chunk) in ((2, 1), (3, 7), (1, 64)) else LENGTHS[:4]
     if (threads, chunk) == (2, 512):
@@ -70,9 +73,10 @@ def _affordable(isa: str, threads: int, chunk: int) -> tuple[int, ...]:
 
 @pytest.mark.parametrize(("isa", "threads", "chunk"), list(_configurations()))
 def test_one_hash_a_prompt(smollm2_fat: Artifact, ids: list[int], golden: dict[str, str], isa: str, threads: int, chunk: int) -> None:
-    if isa not in host.runnable():
-        pytest.skip(f"this CPU has no {isa}")
-    with smollm2_fat.load(isa=isa, threads=threads, ubatch=chunk) as model:
+    if isa not in tiles.runnable():
+        pytest.skip(tiles.why_not(isa))
+    products = (tiles.LINEAR, tiles.ATTENTION) if chunk >= 64 else ()
+    with smollm2_fat.load(isa=isa, threads=threads, ubatch=chunk) as model, tiles.used(smollm2_fat, isa, *products):
         assert model.info.isa == isa and model.info.threads == threads
         lengths = _affordable(isa, threads, chunk)
         # Token by token a prompt's steps are the first of a longer prompt's: one run shows all.
@@ -85,11 +89,14 @@ def test_one_hash_a_prompt(smollm2_fat: Artifact, ids: list[int], golden: dict[s
 @pytest.mark.parametrize(("threads", "chunk"), [(1, 512), (2, 64), (3, 7), (2, 1)])
 def test_company_changes_nothing(smollm2_fat: Artifact, ids: list[int], golden: dict[str, str], isa: str, threads: int, chunk: int) -> None:
     """The prompt's rows interleaved with those of three other sequences, of other lengths and texts."""
-    if isa not in host.runnable():
-        pytest.skip(f"this CPU has no {isa}")
+    if isa not in tiles.runnable():
+        pytest.skip(tiles.why_not(isa))
     # As above; row by row nobody is in company but for the pages, of which the shorter prompts have several too.
     lengths = LENGTHS[:3] if chunk == 1 else LENGTHS if chunk == 512 else LENGTHS[:4]
-    with smollm2_fat.load(isa=isa, threads=threads, ubatch=chunk) as model:
+    if isa == "amx" and tiles.emulated():
+        lengths = LENGTHS[: 3 if chunk >= 64 else 2]
+    products = (tiles.LINEAR,) if chunk >= 64 else ()  # tiles of attention are of successive rows of one sequence
+    with smollm2_fat.load(isa=isa, threads=threads, ubatch=chunk) as model, tiles.used(smollm2_fat, isa, *products):
         for n in lengths:
             handle = model._handle
             with sequence(handle) as a, sequence(handle) as b, sequence(handle) as c, sequence(handle) as d:
@@ -105,7 +112,7 @@ def test_company_changes_nothing(smollm2_fat: Artifact, ids: list[int], golden: 
 def test_decode_after_prefill_and_a_fork_equal_the_whole(smollm2_fat: Artifact, ids: list[int]) -> None:
     """A prefix kept, forked, truncated and continued token by token gives the bits of one prefill."""
     n = 90
-    with infc.load(smollm2_fat.path, threads=2) as model:
+    with infc.load(smollm2_fat.path, threads=2, isa=host.runnable()[-1]) as model:
         whole = model.logits(ids[:n])
         handle = model._handle
         with sequence(handle) as a, handle.use() as m:

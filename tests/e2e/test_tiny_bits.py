@@ -11,6 +11,7 @@ import pytest
 
 from infc.binding.artifact import Artifact
 from infc.toolchain import host
+from tests import tiles
 from tests.reference.kl import mean_kl
 from tests.reference.llama_f64 import LlamaF64
 
@@ -29,8 +30,17 @@ N = 70  # three pages, and a batch in the large class; f16 keys and values alone
 
 
 def targets(name: str) -> str:
-    """All that this host runs; one model is compiled for AVX-512 even where it cannot run."""
-    return "scalar,avx2,avx512,amx" if name == "mixed" else ",".join(host.runnable())
+    """All that runs here; one model is compiled for AVX-512 even where it cannot run."""
+    return "scalar,avx2,avx512,amx" if name == "mixed" else ",".join(runnable(name))
+
+
+def floats(name: str) -> bool:
+    return MODELS[name]["types"] in ("F32", "F16", "BF16")
+
+
+def runnable(name: str) -> tuple[str, ...]:
+    """Emulated tiles are for quantized matrices: floats have none."""
+    return host.runnable() if floats(name) else tiles.runnable()
 
 
 def _ids(vocab: int, n: int = N) -> list[int]:
@@ -40,19 +50,20 @@ def _ids(vocab: int, n: int = N) -> list[int]:
 @pytest.mark.parametrize("name", MODELS)
 def test_bits_and_accuracy(name: str, compiled: Callable[..., Artifact], tiny_llama: Tiny) -> None:
     path = tiny_llama(**MODELS[name])
-    artifact = compiled(path, name="tiny", target=targets(name), lto=False)
+    artifact = compiled(path, name="tiny", target=targets(name), lto=False, emulated=True)
     with artifact.load(isa="scalar", threads=1) as model:
         ids = _ids(model.info.vocab_size)
         expected = model.logits(ids)
-    for isa in host.runnable():
+    for isa in runnable(name):
         for threads, chunk in ((1, 512), (2, 512), (3, 512), (2, 16), (3, 5), (1, 1), (2, 1)):
-            with artifact.load(isa=isa, threads=threads, ubatch=chunk) as model:
+            # Attention keeps all threads busy first: three share 70 rows of one kv head, and two sixteen, in fewer rows than a tile has.
+            products = (*((tiles.LINEAR,) if chunk >= 16 else ()), *((tiles.ATTENTION,) if chunk == 512 and threads < 3 else ()))
+            with artifact.load(isa=isa, threads=threads, ubatch=chunk) as model, tiles.used(artifact, isa, *products):
                 for _ in range(2 if threads > 1 else 1):  # a race may need a second chance to show
                     assert model.logits(ids).tobytes() == expected.tobytes(), f"{isa}, {threads} threads, chunks of {chunk}"
     exact = LlamaF64(path).logits(ids)
-    floats = all(t in ("F32", "F16", "BF16") for t in [MODELS[name]["types"]])
     kl = mean_kl(exact, expected)
-    assert kl < (5e-6 if floats else 2e-2), f"mean KL {kl} to the float64 model"
+    assert kl < (5e-6 if floats(name) else 2e-2), f"mean KL {kl} to the float64 model"
     gap = np.sort(exact, axis=1)
     clear = gap[:, -1] - gap[:, -2] > 4 * np.abs(exact - expected).max()
     assert (exact.argmax(axis=1) == expected.argmax(axis=1))[clear].all()

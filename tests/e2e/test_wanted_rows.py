@@ -16,7 +16,7 @@ from infc.binding.model import Model
 from infc.binding.sequence import HIDDEN, LOGITS, ROW, rows_of, sequence, step, token_array
 from infc.kernels.target import load_targets
 from infc.options import TARGETS
-from infc.toolchain import host
+from tests import tiles
 from tests.e2e.test_experts import options
 from tests.models.families import FAMILIES, write_family
 
@@ -46,11 +46,11 @@ def artifact(
 ) -> Artifact:
     name: str = request.param
     if name == "llama-q4_1":
-        return compiled(tiny_llama(types="Q4_1", head_dim=32), name="tiny", target=",".join(host.runnable()), lto=False)
+        return compiled(tiny_llama(types="Q4_1", head_dim=32), name="tiny", target=",".join(tiles.runnable()), lto=False, emulated=True)
     if name in FAMILIES:
         path = write_family(tmp_path_factory.mktemp("family") / "tiny.gguf", name)
-        return compiled(path, name="tiny", target=",".join(host.runnable()), lto=False)
-    return compiled(tiny_moe(name, 1024), **options(name))
+        return compiled(path, name="tiny", target=",".join(tiles.runnable()), lto=False, emulated=True)
+    return compiled(tiny_moe(name, 1024), emulated=True, **options(name))
 
 
 class _Sequences:
@@ -124,8 +124,8 @@ def _flags(n: int, small: int) -> Iterator[NDArray[np.uint32]]:
 
 @pytest.mark.parametrize("isa", TARGETS)
 def test_unwanted_rows_change_nothing(artifact: Artifact, expected: dict[int, tuple[Answer, Answer]], isa: str) -> None:
-    if isa not in host.runnable():
-        pytest.skip(f"this CPU has no {isa}")
+    if isa not in tiles.runnable():
+        pytest.skip(tiles.why_not(isa))
     every = ((1, 512), (2, 512), (3, 512), (2, 16), (3, 7))
     for threads, chunk in every[:4:3] if isa == "scalar" else every:  # of which one takes long
         with artifact.load(isa=isa, threads=threads, ubatch=chunk) as model, ExitStack() as stack:

@@ -14,6 +14,7 @@ import numpy as np
 from infc.kernels.spec import registry
 from infc.kernels.target import load_targets
 from infc.toolchain import host
+from tests import tiles
 
 HERE = Path(__file__).parent
 RUNTIME = HERE.parent.parent / "runtime_c"
@@ -114,7 +115,7 @@ class Build:
         target = next(t for t in load_targets() if t.isa == self.isa)
         flags = [f for f in target.flags if not f.startswith("-O")]
         if self.emulated and self.isa == "amx":
-            flags = ["-DINFC_EMULATE_AMX", *(f for f in flags if not f.startswith("-mamx"))]
+            flags = list(tiles.flags(target))
         elif self.emulated:
             flags = ["-DINFC_EMULATE_AVX512"]
         source = str(HERE / "harness.c")
@@ -134,8 +135,7 @@ def builds() -> list[Build]:
     if host_has("avx2"):
         found.append(Build("avx2", "gcc", "-O3"))
     found.append(Build("avx512", "gcc", "-O3") if host_has("avx512") else Build("avx512", "gcc", "-O1", emulated=True))
-    emulated = host_has("avx512") and not host_has("amx")
-    found.append(Build("amx", "gcc", "-O1" if emulated else "-O3", emulated))
+    found.append(Build("amx", "gcc", "-O1" if tiles.emulated() else "-O3", tiles.emulated()))
     if shutil.which("clang"):
         found.append(Build("scalar", "clang", "-O1"))
         if host_has("avx2"):

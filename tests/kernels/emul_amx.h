@@ -1,5 +1,5 @@
 // The AMX-INT8 intrinsics of runtime_c/infc_simd_amx.h and kv/q16_amx.h in plain C, from Intel's description of each, so that kernels of
-// tiles are tested on machines with AVX-512 and without AMX. One set of tiles a thread, as the processor has it.
+// tiles, and whole programs, are tested on machines with AVX-512 and without AMX. One set of tiles a thread, as the processor has it.
 #ifndef INFC_EMUL_AMX_H
 #define INFC_EMUL_AMX_H
 #include <stdint.h>
@@ -44,27 +44,36 @@ __attribute__((noinline, unused)) static void emul_tile_stored(int t, void *p, s
     for (int r = 0; r < emul_tiles.rows[t]; r++) memcpy((char *)p + r * stride, x->row[r], emul_tiles.row_bytes[t]);
 }
 
+// Products so far by the groups of four of their inner index, for tests that ask whether tiles were used: linear layers have 8 or 4, attention 16.
+__attribute__((visibility("default"))) _Atomic uint64_t emul_tile_products[17];
+
 // sums += a b: (rows, k) bytes, signed or not, times (k / 4, columns, 4) signed bytes; every row past the last is zero then
 __attribute__((noinline, unused)) static void emul_tile_dot(int sums, int a, int b, int is_signed)
 {
+    typedef int32_t lanes __attribute__((vector_size(64)));  // of one row, in plain C: without them a prompt takes minutes
     emul_tile *y = emul_tile_of(sums);
     const emul_tile *x = emul_tile_of(a), *w = emul_tile_of(b);
     const int rows = emul_tiles.rows[sums], columns = emul_tiles.row_bytes[sums] / 4, groups = emul_tiles.row_bytes[a] / 4;
     if (emul_tiles.rows[a] != rows || emul_tiles.row_bytes[b] != 4 * columns || emul_tiles.rows[b] != groups) abort();  // #UD
-    for (int m = 0; m < 16; m++) {
-        for (int n = 0; n < 16; n++) {
-            int32_t sum = 0;
-            if (m < rows && n < columns) {
-                memcpy(&sum, y->row[m] + 4 * n, 4);
-                for (int k = 0; k < groups; k++)
-                    for (int i = 0; i < 4; i++) {
-                        const uint8_t q = x->row[m][4 * k + i];
-                        sum += (is_signed ? (int8_t)q : q) * (int8_t)w->row[k][4 * n + i];
-                    }
-            }
-            memcpy(y->row[m] + 4 * n, &sum, 4);
-        }
+    emul_tile_products[groups]++;
+    lanes weights[64];  // byte i of every column's group k at 4 k + i
+    for (int k = 0; k < groups; k++) {
+        lanes four;
+        memcpy(&four, w->row[k], 64);
+        for (int i = 0; i < 4; i++) weights[4 * k + i] = four << (24 - 8 * i) >> 24;
     }
+    for (int m = 0; m < rows; m++) {
+        lanes before, sum = {0}, after;
+        memcpy(&before, y->row[m], 64);
+        if (is_signed)
+            for (int k = 0; k < 4 * groups; k++) sum += weights[k] * (int8_t)x->row[m][k];
+        else
+            for (int k = 0; k < 4 * groups; k++) sum += weights[k] * x->row[m][k];
+        after = before + sum;
+        memset(y->row[m], 0, 64);
+        memcpy(y->row[m], &after, 4 * (size_t)columns);
+    }
+    for (int m = rows; m < 16; m++) memset(y->row[m], 0, 64);
 }
 
 #undef _tile_loadconfig
