@@ -65,7 +65,7 @@ def _affordable(isa: str, threads: int, chunk: int) -> tuple[int, ...]:
     if isa == "amx" and tiles.emulated():
         return LENGTHS[:4] if (threads, chunk) == (2, 512) else LENGTHS[:3] if chunk >= 64 else LENGTHS[:2]
     if isa != "scalar":
-        return LENGTHS if chunk == 512 or (threads, chunk) in ((2, 1), (3, 7), (1, 64)) else LENGTHS[:4]
+        return LENGTHS if chunk == 512 or (threads, chunk) in ((1, 1), (3, 7), (2, 64)) else LENGTHS[:4]
     if (threads, chunk) == (2, 512):
         return (*LENGTHS[:3], LENGTHS[4])
     return LENGTHS[:4] if (threads, chunk) == (3, 64) else LENGTHS[:3]

@@ -26,7 +26,11 @@ Tiny = Callable[..., Path]
 CASES = (("mixed", "avx2"), ("shared heads, odd panels", "scalar"), ("gpt-oss", "avx2"))
 # -fno-sanitize-recover: the first finding ends the program. Fresh pages are filled with NaN (INFC_POISON_PAGES), so that a read of a
 # position that was never written shows in the logits. -g1: a report's lines and functions, in two thirds of the time that -g takes.
-FLAGS = ("-O1", "-g1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-DINFC_POISON_PAGES", "-ffp-contract=off")
+# Of pointers' sums only what they read or write is checked: checks of the sums themselves take as long to compile as the rest of a forward pass.
+FLAGS = (
+    *("-O1", "-g1", "-fsanitize=address,undefined", "-fno-sanitize=pointer-overflow", "-fno-sanitize-recover=all"),
+    *("-DINFC_POISON_PAGES", "-ffp-contract=off"),
+)
 
 
 @pytest.fixture(scope="module", params=CASES, ids=lambda p: f"{p[0]} on {p[1]}")
@@ -45,7 +49,7 @@ def pair(
     experts = name in EXPERT_TYPES
     path = tiny_moe(name, EXPERT_CTX) if experts else tiny_llama(**MODELS[name])
     options = expert_options(name) if experts else {"name": "tiny", "target": targets(name), "lto": False}
-    normal = compiled(path, **options)
+    normal = compiled(path, emulated=True, **options)
     work = tmp_path_factory.mktemp("sanitized")
     infc.compile(path, **(options | {"target": isa}), stop_after="emit", out=work / "emitted")
     src = work / "emitted" / "src"
