@@ -135,7 +135,7 @@ def builds() -> list[Build]:
     if host_has("avx2"):
         found.append(Build("avx2", "gcc", "-O3"))
     found.append(Build("avx512", "gcc", "-O3") if host_has("avx512") else Build("avx512", "gcc", "-O1", emulated=True))
-    found.append(Build("amx", "gcc", "-O1" if tiles.emulated() else "-O3", tiles.emulated()))
+    found.append(Build("amx", "gcc", "-Og" if tiles.emulated() else "-O3", tiles.emulated()))
     if shutil.which("clang"):
         found.append(Build("scalar", "clang", "-O1"))
         if host_has("avx2"):

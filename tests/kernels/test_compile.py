@@ -21,7 +21,7 @@ def test_wide_targets_build_natively(isa: str, cc: str, built: dict[Build, Path]
     out = next((path for b, path in built.items() if (b.isa, b.cc, b.emulated) == (isa, cc, False)), None)
     if out is None:  # what the other tests run is emulated, or another compiler's
         out = tmp_path / "native.so"
-        subprocess.run(Build(isa, cc, "-O1").command(out), check=True, capture_output=True, text=True)
+        subprocess.run(Build(isa, cc, "-Og").command(out), check=True, capture_output=True, text=True)
     code = subprocess.run(["objdump", "-d", str(out)], check=True, capture_output=True, text=True).stdout
     for word in USES[isa]:
         assert word in code
