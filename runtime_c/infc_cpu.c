@@ -99,5 +99,6 @@ const char *infc_cpu_target(const infc_cpu_regs *regs) {
 
 _Atomic int infc_cpu_drops;
 
-// Zen 4: of prefetches faster than memory answers, what finds no place is dropped (docs/performance.md). Zen 3, which has no AVX-512, was not asked.
+// Zen 4: of prefetches faster than memory answers, what finds no place is dropped (docs/performance.md). Zen 3, which has no AVX-512, has
+// not been measured for it.
 int infc_cpu_drops_prefetches(const infc_cpu_regs *regs) { return regs->amd && (regs->leaf7_ebx & 1u << 16); }

@@ -133,8 +133,8 @@ INFC_INLINE void INFC_F(tile)(const uint8_t *w, size_t stride, int unpacked, con
     INFC_UNROLL for (int i = 0; i < NP; i++) {
         INFC_UNROLL for (int m = 0; m < MT; m++) acc[i * MT + m] = b0 ? v16f_load(y + i * ldy + 16 * (m0 + m)) : v16f_zero();
     }
-    // Later tiles find the panel in cache. Full ones multiply longer than memory takes, so that one prefetch in three is enough. Weights that need no
-    // unpacking are asked for fast enough without.
+    // Later tiles find the panel in cache. Full ones multiply longer than memory takes, so that one prefetch in three is enough. Weights that
+    // need no unpacking are asked for fast enough without.
     const int drops = infc_drops_prefetches(), thrice = MT < INFC_SMALL_TILE_ROWS, bytes = INFC_F(QUANT_BYTES) == 512;
     const int prefetch = !unpacked && m0 == 0 && !(drops && bytes && MT < 3);
     // A single block's scales, on its last line, are read last, as the CPU's own prefetcher wants it (not mxfp4's few: slower with prefetches).
